@@ -1,0 +1,60 @@
+// A container: the claim on exactly one IOMMU group.
+
+using System.Collections.Immutable;
+using AssignHub.Engine.Pci;
+using AssignHub.Engine.Vfio;
+
+namespace AssignHub.Engine.Inventory;
+
+/// <summary>One claimed group. It is known by its members: kernel group numbers change at boot.</summary>
+public sealed record Container
+{
+    /// <summary>Its id, chosen at the claim.</summary>
+    public required string Id { get; init; }
+    /// <summary>The group's kernel number at this boot; null while the group is not there.</summary>
+    public required int? Group { get; init; }
+    /// <summary>All devices of the group as they were when it was claimed, in bus order.</summary>
+    public required ImmutableArray<ContainerMember> Members { get; init; }
+    /// <summary>How it reaches the IOMMU; null until it was first opened.</summary>
+    public string? Backend { get; init; }
+    /// <summary>The guest that it belongs to, or null.</summary>
+    public string? Guest { get; init; }
+    /// <summary>How far it is.</summary>
+    public ContainerState State { get; init; }
+    /// <summary>Whether the reservation stays when the guest lets go.</summary>
+    public bool Keep { get; init; }
+    /// <summary>What the kernel said of its IOMMU when it was proven.</summary>
+    public IommuReport? Iommu { get; init; }
+    /// <summary>When it was claimed.</summary>
+    public required DateTimeOffset CreatedAt { get; init; }
+
+    /// <summary>The members that move to VFIO: all but bridges.</summary>
+    public IEnumerable<ContainerMember> Endpoints => Members.Where(member => !member.IsBridge);
+}
+
+/// <summary>A member of a claimed group, with what identifies it and where it came from.</summary>
+/// <param name="Address">Its address.</param>
+/// <param name="VendorId">Its vendor id at the claim.</param>
+/// <param name="DeviceId">Its device id at the claim.</param>
+/// <param name="Serial">Its serial at the claim, or null.</param>
+/// <param name="IsBridge">Bridges stay where they are.</param>
+/// <param name="OriginalDriver">The driver it was on before the claim, or null if none; restored at release.</param>
+public sealed record ContainerMember(
+    PciAddress Address, ushort VendorId, ushort DeviceId, string? Serial, bool IsBridge, string? OriginalDriver);
+
+/// <summary>How far a container is.</summary>
+public enum ContainerState
+{
+    /// <summary>Its devices move to VFIO.</summary>
+    Preparing,
+    /// <summary>Proven, and with no running guest.</summary>
+    Ready,
+    /// <summary>A guest holds it.</summary>
+    Attached,
+    /// <summary>Its devices go back to the host.</summary>
+    Releasing,
+    /// <summary>Neither the claim nor the way back worked out.</summary>
+    Failed,
+    /// <summary>Its group changed; nothing runs on it until someone accepts.</summary>
+    Fenced,
+}
