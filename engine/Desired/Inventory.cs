@@ -3,7 +3,7 @@
 using System.Collections.Immutable;
 using AssignHub.Engine.Pci;
 
-namespace AssignHub.Engine.Inventory;
+namespace AssignHub.Engine.Desired;
 
 /// <summary>Everything that AssignHub was asked to do and holds to, in one immutable value.</summary>
 public sealed record Inventory

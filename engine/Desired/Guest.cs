@@ -3,7 +3,7 @@
 using System.Collections.Immutable;
 using AssignHub.Engine.Pci;
 
-namespace AssignHub.Engine.Inventory;
+namespace AssignHub.Engine.Desired;
 
 /// <summary>A guest as it was asked for, with what is known of its process.</summary>
 public sealed record Guest

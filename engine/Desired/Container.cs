@@ -4,7 +4,7 @@ using System.Collections.Immutable;
 using AssignHub.Engine.Pci;
 using AssignHub.Engine.Vfio;
 
-namespace AssignHub.Engine.Inventory;
+namespace AssignHub.Engine.Desired;
 
 /// <summary>One claimed group. It is known by its members: kernel group numbers change at boot.</summary>
 public sealed record Container
