@@ -20,7 +20,7 @@ internal sealed record GuestRow
     public required string State { get; init; }
     public int? Pid { get; init; }
     public long? StartTime { get; init; }
-    public uint? Uid { get; init; }
+    public uint Uid { get; init; }
     public string? Error { get; init; }
     public required string CreatedAt { get; init; }
 
@@ -33,7 +33,7 @@ internal sealed record GuestRow
         State = guest.State.ToString(),
         Pid = guest.Process?.Pid,
         StartTime = (long?)guest.Process?.StartTime,
-        Uid = guest.Process?.Uid,
+        Uid = guest.Uid,
         Error = guest.Error,
         CreatedAt = Text.Time(guest.CreatedAt),
     };
@@ -43,7 +43,8 @@ internal sealed record GuestRow
         Spec = Json.Read(Spec, EngineJson.Default.GuestSpec),
         Generation = Generation,
         State = Enum.Parse<GuestState>(State),
-        Process = Pid is { } pid ? new GuestProcess(pid, (ulong)StartTime!.Value, Uid!.Value) : null,
+        Process = Pid is { } pid ? new GuestProcess(pid, (ulong)StartTime!.Value, Uid) : null,
+        Uid = Uid,
         Error = Error,
         CreatedAt = Text.Time(CreatedAt),
         Devices = devices.Select(row => row.ToDevice()).ToImmutableSortedDictionary(device => device.Address, device => device),

@@ -50,6 +50,8 @@ internal static class Sql
           created_at = excluded.created_at
         """;
 
+    public const string ParkContainer = "UPDATE containers SET group_number = NULL WHERE host = @Host AND id = @Id";
+
     public const string DropContainer = "DELETE FROM containers WHERE host = @Host AND id = @Id";
 
     public const string AddMember = """

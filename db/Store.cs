@@ -130,6 +130,13 @@ public sealed class Store : IStore
             _writer.Execute(Sql.DropContainer, new { Host = _host, Id = gone }, transaction);
         }
 
+        // Two groups may have swapped their numbers at a boot, and each number is taken until its old holder lets go.
+        foreach (Container container in after.Containers.Values.Where(container =>
+            before.Containers.TryGetValue(container.Id, out Container? was) && was.Group != container.Group))
+        {
+            _writer.Execute(Sql.ParkContainer, new { Host = _host, container.Id }, transaction);
+        }
+
         foreach (Container container in after.Containers.Values)
         {
             Container? was = before.Containers.GetValueOrDefault(container.Id);

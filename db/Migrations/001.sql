@@ -6,9 +6,9 @@ CREATE TABLE guests (
   spec        TEXT    NOT NULL, -- JSON: what was asked for
   generation  INTEGER NOT NULL,
   state       TEXT    NOT NULL,
+  uid         INTEGER NOT NULL, -- that its process runs as
   pid         INTEGER,          -- of its process, with the start time: a pid alone may have been used again
   start_time  INTEGER,
-  uid         INTEGER,
   error       TEXT,
   created_at  TEXT    NOT NULL,
   PRIMARY KEY (host, name)

@@ -15,6 +15,8 @@ public sealed record Guest
     public long Generation { get; init; } = 1;
     /// <summary>How far it is.</summary>
     public GuestState State { get; init; }
+    /// <summary>The user that its process runs as, its own and nobody else's.</summary>
+    public required uint Uid { get; init; }
     /// <summary>Its process while it has one.</summary>
     public GuestProcess? Process { get; init; }
     /// <summary>The devices that it has or gets.</summary>

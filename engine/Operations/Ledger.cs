@@ -70,6 +70,11 @@ public sealed class Ledger(IStore store, TimeProvider clock)
                 return (decision, null, []);
             }
 
+            if (plan.Steps.IsEmpty && plan.Reserved == _inventory && resumed is null)
+            {
+                return (decision, null, []);
+            }
+
             ImmutableArray<long> inTheWay = [.. plan.Touches.Where(_held.ContainsKey).Select(subject => _held[subject]).Distinct()];
             if (!inTheWay.IsEmpty)
             {
@@ -111,6 +116,25 @@ public sealed class Ledger(IStore store, TimeProvider clock)
             }
 
             return operation;
+        }
+    }
+
+    /// <summary>Changes the inventory outside of any operation: to what was found at start.</summary>
+    public void Adjust(Func<Inventory, Inventory> change)
+    {
+        lock (_gate)
+        {
+            Write(change(_inventory), null, []);
+        }
+    }
+
+    /// <summary>Adds the steps of another plan to an operation, with what that plan reserves.</summary>
+    public Operation Amend(Operation operation, Func<Inventory, Plan> plan)
+    {
+        lock (_gate)
+        {
+            Plan added = plan(_inventory);
+            return Commit(operation with { Steps = [.. operation.Steps, .. added.Steps.Select(step => new OperationStep(step))] }, _ => added.Reserved);
         }
     }
 
@@ -161,7 +185,7 @@ public sealed class Ledger(IStore store, TimeProvider clock)
         }
     }
 
-    private void Write(Inventory after, Operation operation, IReadOnlyList<Event> events)
+    private void Write(Inventory after, Operation? operation, IReadOnlyList<Event> events)
     {
         store.Write(_inventory, after, operation, events);
         Volatile.Write(ref _inventory, after);

@@ -127,8 +127,8 @@ public sealed record DetachDevice(string Guest, PciAddress Device) : Change
     public override string Subject => Device.ToString();
 }
 
-/// <summary>Bring the record of a guest whose process ended by itself in line with that.</summary>
-public sealed record SettleGuest(string Guest, string LastWords) : Change
+/// <summary>Bring the record of a guest whose process ended by itself in line with that; no last words if it shut down as it should.</summary>
+public sealed record SettleGuest(string Guest, string? LastWords) : Change
 {
     /// <inheritdoc/>
     public override string Subject => Names.Guest(Guest);

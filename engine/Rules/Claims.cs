@@ -124,7 +124,7 @@ public static class Claims
         ImmutableArray<PciDevice> toMove =
         [
             .. container.Endpoints.Where(member => draft.World.Host.Devices.ContainsKey(member.Address))
-                .Select(member => draft.World.Host.Devices[member.Address]).Where(device => !Ownership.IsVfio(device.Driver)),
+                .Select(member => draft.World.Host.Devices[member.Address]).Where(device => !VfioDrivers.IsVfio(device.Driver)),
         ];
         if (container.State != ContainerState.Preparing && toMove.IsEmpty)
         {
@@ -203,7 +203,7 @@ public static class Claims
         [
             .. world.Members(group).Select(device => new ContainerMember(
                 device.Address, device.VendorId, device.DeviceId, device.Serial, Ownership.Stays(device),
-                Ownership.Stays(device) || !Ownership.IsVfio(device.Driver) ? device.Driver : null)),
+                Ownership.Stays(device) || !VfioDrivers.IsVfio(device.Driver) ? device.Driver : null)),
         ];
         PciAddress first = members.First(member => !member.IsBridge).Address;
         return new Container

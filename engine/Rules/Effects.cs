@@ -70,6 +70,10 @@ public static class Effects
             device => device.Address, device => device with { State = GuestDeviceState.Pending, Bus = null, Slot = null }),
     };
 
+    /// <summary>The inventory with containers marked that could not be given back in full.</summary>
+    public static Inventory Strand(Inventory inventory, IEnumerable<string> containers, string? error) =>
+        containers.Aggregate(inventory, (next, id) => Change(next, id, container => container with { State = ContainerState.Failed, Error = error }));
+
     private static Inventory Forget(Inventory inventory, string name)
     {
         foreach (Container container in inventory.Containers.Values.Where(container => container.Guest == name))

@@ -27,7 +27,13 @@ internal static class GuestLife
             return;
         }
 
-        Guest guest = existing ?? new Guest { Spec = spec, State = GuestState.Stopped, CreatedAt = create.At };
+        if (GuestUids.Allocate(draft.World.Inventory.Guests.Values.Select(other => other.Uid)) is not { } uid)
+        {
+            draft.Refuse(Refusals.NoUserLeft(spec.Name));
+            return;
+        }
+
+        Guest guest = existing ?? new Guest { Spec = spec, State = GuestState.Stopped, Uid = uid, CreatedAt = create.At };
         // Containers name their guest, so it has to be there first.
         draft.Inventory = draft.Inventory.With(guest);
         guest = Reserve(draft, guest, openDevices: true);

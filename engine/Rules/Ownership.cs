@@ -42,15 +42,11 @@ public static class Ownership
 {
     /// <summary>Drivers that leave a group to whoever claims it (they are <c>driver_managed_dma</c> in the kernel).</summary>
     private static readonly ImmutableHashSet<string> HarmlessDrivers =
-        ImmutableHashSet.Create(StringComparer.Ordinal, "vfio-pci", "pci-stub", "pcieport");
+        ImmutableHashSet.Create(StringComparer.Ordinal, "pci-stub", "pcieport");
 
     /// <summary>Whether a driver keeps its device's group from being claimed.</summary>
     public static bool Blocks(string? driver) =>
-        driver is not null && !HarmlessDrivers.Contains(driver) && !IsVfio(driver);
-
-    /// <summary>Whether a driver is vfio-pci or one of its variants (<c>mlx5_vfio_pci</c>, <c>nvgrace-gpu-vfio-pci</c>).</summary>
-    public static bool IsVfio(string? driver) =>
-        driver is not null && (driver.EndsWith("vfio-pci", StringComparison.Ordinal) || driver.EndsWith("vfio_pci", StringComparison.Ordinal));
+        driver is not null && !HarmlessDrivers.Contains(driver) && !VfioDrivers.IsVfio(driver);
 
     /// <summary>
     /// Whether a member of a claimed group stays where it is: bridges, and the host's own parts that class 06 covers
@@ -71,7 +67,7 @@ public static class Ownership
             return GroupOwner.Foreign;
         }
 
-        return world.Members(group).Any(member => Stays(member) ? Blocks(member.Driver) : member.Driver is not null && !IsVfio(member.Driver))
+        return world.Members(group).Any(member => Stays(member) ? Blocks(member.Driver) : member.Driver is not null && !VfioDrivers.IsVfio(member.Driver))
             ? GroupOwner.Host
             : GroupOwner.Free;
     }
@@ -99,7 +95,7 @@ public static class Ownership
             return DeviceState.Reserved;
         }
 
-        return device.Driver is null || IsVfio(device.Driver) ? DeviceState.Free : DeviceState.Host;
+        return device.Driver is null || VfioDrivers.IsVfio(device.Driver) ? DeviceState.Free : DeviceState.Host;
     }
 
     /// <summary>

@@ -155,4 +155,8 @@ public static class Refusals
     public static Refusal GuestExists(Guest guest) => new(
         ProblemCode.GroupOwned, Names.Guest(guest.Name), $"There is a guest {guest.Name} with another spec.",
         $"Change it with PUT /v1/guests/{guest.Name}, or choose another name.") { BlockedBy = [Names.Guest(guest.Name)] };
+
+    /// <summary>Every user of the range belongs to a guest.</summary>
+    public static Refusal NoUserLeft(string guest) => new(
+        ProblemCode.Busy, Names.Guest(guest), "Every user of the range for guests' processes belongs to a guest.", "Delete a guest.");
 }
