@@ -1,6 +1,7 @@
 // The libc calls of the engine, under libc's own names. No other file imports native code.
 
 using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
 
 namespace AssignHub.Engine;
 
@@ -74,6 +75,7 @@ internal static unsafe partial class Libc
     internal struct statx_t
     {
         [FieldOffset(0)] internal uint stx_mask;
+        [FieldOffset(24)] internal uint stx_gid;
         [FieldOffset(28)] internal ushort stx_mode;
         [FieldOffset(32)] internal ulong stx_ino;
         [FieldOffset(80)] internal long stx_btime_sec;
@@ -102,5 +104,75 @@ internal static unsafe partial class Libc
         internal byte* ifa_netmask;
         internal byte* ifa_ifu;
         internal void* ifa_data;
+    }
+
+    // asm-generic/unistd.h: the same numbers on every architecture; glibc wraps them only since 2.36.
+    internal const nint SYS_pidfd_send_signal = 424;
+    internal const nint SYS_pidfd_open = 434;
+
+    internal const int SIGKILL = 9;
+    internal const int RLIMIT_MEMLOCK = 8;
+    internal const int ESRCH = 3;
+    internal const int SOL_SOCKET = 1;
+    internal const int SCM_RIGHTS = 1;
+    internal const int SO_PEERCRED = 17;
+    internal const int MSG_NOSIGNAL = 0x4000;
+    internal const uint STATX_BASIC_STATS = 0x7ff;
+
+    [LibraryImport(Library, SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial int chown(string path, uint owner, uint group);
+
+    [LibraryImport(Library, SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial int statx(int dirfd, string path, int flags, uint mask, out statx_t buffer);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int prlimit(int pid, int resource, in RLimit newLimit, nint oldLimit);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial nint syscall(nint number, nint pid, nint flags);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial nint syscall(nint number, SafeFileHandle pidfd, nint signal, nint info, nint flags);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial nint sendmsg(SafeHandle socket, in MsgHdr message, int flags);
+
+    /// <summary><c>struct rlimit</c> with 64-bit members.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal struct RLimit
+    {
+        internal ulong rlim_cur;
+        internal ulong rlim_max;
+    }
+
+    /// <summary><c>struct msghdr</c> of glibc on 64-bit systems, 56 bytes.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal struct MsgHdr
+    {
+        internal void* msg_name;
+        internal uint msg_namelen;
+        internal IoVec* msg_iov;
+        internal nuint msg_iovlen;
+        internal void* msg_control;
+        internal nuint msg_controllen;
+        internal int msg_flags;
+    }
+
+    /// <summary><c>struct iovec</c>.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal struct IoVec
+    {
+        internal void* iov_base;
+        internal nuint iov_len;
+    }
+
+    /// <summary>A <c>struct cmsghdr</c> with one file descriptor: CMSG_LEN(4) is 20 and CMSG_SPACE(4) is 24 on 64-bit systems.</summary>
+    [StructLayout(LayoutKind.Sequential, Size = 24)]
+    internal struct CMsgFile
+    {
+        internal nuint cmsg_len;
+        internal int cmsg_level;
+        internal int cmsg_type;
+        internal int fd;
     }
 }
