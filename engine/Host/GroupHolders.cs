@@ -35,13 +35,13 @@ public sealed class GroupHolders(string procRoot, string devRoot)
 
         ImmutableDictionary<int, GroupHolder>.Builder holders = ImmutableDictionary.CreateBuilder<int, GroupHolder>();
         string prefix = Path.Combine(devRoot, "vfio") + "/";
-        Walk(cancellation, prefix, (process, file) =>
+        Walk(prefix, (process, file) =>
         {
             if (TryGroup(file, groupOf, out int group) && !holders.ContainsKey(group))
             {
                 holders.Add(group, new GroupHolder(process, Command(process)));
             }
-        });
+        }, cancellation);
         return holders.ToImmutable();
     }
 
@@ -72,14 +72,14 @@ public sealed class GroupHolders(string procRoot, string devRoot)
     internal List<(string Path, GroupHolder Holder)> FindFiles(IReadOnlySet<string> paths, CancellationToken cancellation)
     {
         List<(string Path, GroupHolder Holder)> found = [];
-        Walk(cancellation, Path.TrimEndingDirectorySeparator(devRoot) + "/", (process, file) =>
+        Walk(Path.TrimEndingDirectorySeparator(devRoot) + "/", (process, file) =>
         {
             string path = Path.Combine(devRoot, file);
             if (paths.Contains(path))
             {
                 found.Add((path, new GroupHolder(process, Command(process))));
             }
-        });
+        }, cancellation);
         return found;
     }
 
@@ -97,7 +97,7 @@ public sealed class GroupHolders(string procRoot, string devRoot)
         return int.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out group);
     }
 
-    private void Walk(CancellationToken cancellation, string prefix, Action<int, string> visit)
+    private void Walk(string prefix, Action<int, string> visit, CancellationToken cancellation)
     {
         if (!SysDir.TryOpen(procRoot, out SysDir proc))
         {
