@@ -1,7 +1,9 @@
 // The changes that AssignHub makes to a host's PCI devices. There are two hosts: the real kernel (LinuxKernel) and a tree that looks like
 // its sysfs (ModelledKernel). Both run the same verbs (SysfsKernel) and differ in what a single write does.
 
+using System.Collections.Immutable;
 using AssignHub.Engine.Pci;
+using AssignHub.Engine.Vfio;
 
 namespace AssignHub.Engine.Host;
 
@@ -49,6 +51,15 @@ public interface IKernel
     /// <param name="cancellation">Gives up.</param>
     Task SetVirtualFunctionsAsync(PciAddress physicalFunction, int count, CancellationToken cancellation);
 
+    /// <summary>
+    /// Takes the group into a container in the kernel, reads what it says then, and lets go again. The devices have to be on VFIO.
+    /// </summary>
+    /// <param name="group">The group's number.</param>
+    /// <param name="endpoints">Its devices that are on VFIO.</param>
+    /// <param name="openDevices">Whether to open them too; the kernel resets each at its opening.</param>
+    /// <param name="cancellation">Gives up.</param>
+    Task<ContainerProof> ProveAsync(int group, ImmutableArray<PciAddress> endpoints, bool openDevices, CancellationToken cancellation);
+
     /// <summary>Reads configuration space afresh: whether a device still answers after a reset, and as the same.</summary>
     Task<DeviceAnswer> ReadAnswerAsync(PciAddress device, CancellationToken cancellation);
 }
@@ -60,21 +71,22 @@ public interface IKernel
 public sealed record DeviceAnswer(bool Answers, ushort VendorId, string CapabilityFingerprint)
 {
     /// <summary>What differs from the device as it was, in words; null if it answers as before.</summary>
-    public string? DifferenceFrom(PciDevice before)
+    /// <param name="vendorId">Its vendor id before; a virtual function's configuration space may say 0xffff instead.</param>
+    /// <param name="capabilityFingerprint">Its capabilities before.</param>
+    public string? DifferenceFrom(ushort vendorId, string capabilityFingerprint)
     {
-        ArgumentNullException.ThrowIfNull(before);
         if (!Answers)
         {
             return "its configuration space does not answer";
         }
 
-        if (before.Sriov?.PhysicalFunction is null && VendorId != before.VendorId)
+        if (VendorId != vendorId && VendorId != 0xffff)
         {
-            return $"its vendor id reads {VendorId:x4} instead of {before.VendorId:x4}";
+            return $"its vendor id reads {VendorId:x4} instead of {vendorId:x4}";
         }
 
-        return CapabilityFingerprint == before.CapabilityFingerprint
+        return CapabilityFingerprint == capabilityFingerprint
             ? null
-            : $"its capabilities are '{CapabilityFingerprint}' instead of '{before.CapabilityFingerprint}'";
+            : $"its capabilities are '{CapabilityFingerprint}' instead of '{capabilityFingerprint}'";
     }
 }

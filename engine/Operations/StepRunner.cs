@@ -6,6 +6,7 @@ using AssignHub.Engine.Guests;
 using AssignHub.Engine.Host;
 using AssignHub.Engine.Pci;
 using AssignHub.Engine.Rules;
+using AssignHub.Engine.Vfio;
 
 namespace AssignHub.Engine.Operations;
 
@@ -53,9 +54,8 @@ public sealed class StepRunner(IKernel kernel, GuestProcesses processes, GuestSu
                 await kernel.BindAsync(bind.Device, VfioDrivers.Generic, cancel).ConfigureAwait(false);
                 break;
             case ProveContainer prove:
-                return await kernel.ProveAsync(prove.Group, prove.Devices, prove.OpenDevices, cancel).ConfigureAwait(false) is var proof
-                    ? new StepOutcome { Iommu = proof.Iommu, Reports = proof.Devices }
-                    : StepOutcome.Done;
+                ContainerProof proof = await kernel.ProveAsync(prove.Group, prove.Devices, prove.OpenDevices, cancel).ConfigureAwait(false);
+                return new StepOutcome { Iommu = proof.Iommu, Reports = proof.Devices };
             case RestoreDriver restore:
                 await kernel.RestoreAsync(restore.Device, restore.Driver, cancel).ConfigureAwait(false);
                 break;
@@ -175,9 +175,10 @@ public sealed class StepRunner(IKernel kernel, GuestProcesses processes, GuestSu
         var failed = ImmutableArray.CreateBuilder<Quarantine>();
         foreach (CheckedDevice device in check.Devices)
         {
-            if (await kernel.ExamineAsync(device.Address, device.VendorId, device.CapabilityFingerprint, cancel).ConfigureAwait(false) is { } reason)
+            DeviceAnswer answer = await kernel.ReadAnswerAsync(device.Address, cancel).ConfigureAwait(false);
+            if (answer.DifferenceFrom(device.VendorId, device.CapabilityFingerprint) is { } difference)
             {
-                failed.Add(new Quarantine(device.Address, reason, clock.GetUtcNow()));
+                failed.Add(new Quarantine(device.Address, difference, clock.GetUtcNow()));
             }
         }
 

@@ -129,8 +129,8 @@ internal static class DevicePlugging
     public static Guest Plug(Draft draft, Guest guest, GuestDevice device, bool firstOfGroup)
     {
         Container container = draft.Inventory.Containers[device.Container];
-        bool shared = container.Endpoints.Skip(1).Any();
-        if (GuestPorts.Place(guest.Spec, guest.Devices.Values, device.Container, shared) is not { } place)
+        bool shared = container.Endpoints.Skip(1).Any() && GuestLife.WithIommu(guest.Spec);
+        if (GuestPorts.Place(guest.Spec.HotplugSlots, guest.Devices.Values, device.Container, shared) is not { } place)
         {
             draft.Refuse(Refusals.NoFreeSlot(guest.Name, device.Address));
             return guest.With(device);
