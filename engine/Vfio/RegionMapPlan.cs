@@ -15,7 +15,7 @@ public static class RegionMapPlan
     /// <param name="mappable">Whether the kernel maps it at all (<c>VFIO_REGION_INFO_FLAG_MMAP</c>).</param>
     /// <param name="sparseAreas">
     /// The areas of the sparse-mmap capability, or null without one. An empty list means that nothing may be mapped. What lies outside
-    /// the region is cut off, and an area that begins or ends inside a page loses that page, because mappings are whole pages.
+    /// the region is cut off, and a page that the areas cover only in part is left out, because mappings are whole pages.
     /// </param>
     /// <param name="excluded">Parts that must not be mapped; the pages that they touch are left out. Ignored where areas are given.</param>
     /// <param name="pageBytes">The size of a page of this host, a power of two.</param>
@@ -31,7 +31,7 @@ public static class RegionMapPlan
         }
 
         return sparseAreas is not null
-            ? Merge(sparseAreas.Select(area => Inner(area, sizeBytes, pageBytes)))
+            ? [.. Merge(sparseAreas.Select(area => Clip(area, sizeBytes))).Select(area => Inner(area, sizeBytes, pageBytes)).Where(area => area.SizeBytes > 0)]
             : Gaps(Merge(excluded.Select(area => Outer(area, sizeBytes, pageBytes))), sizeBytes);
     }
 
@@ -59,10 +59,12 @@ public static class RegionMapPlan
         area.OffsetBytes >= size ? (size, size) : (area.OffsetBytes, area.OffsetBytes + Math.Min(area.SizeBytes, size - area.OffsetBytes));
 
     // Whole pages that lie in the area. Its last page may be cut by the region's end, which mmap allows.
-    private static (ulong Start, ulong End) Inner(MapArea area, ulong size, ulong page)
+    private static MapArea Inner(MapArea area, ulong size, ulong page)
     {
-        (ulong start, ulong end) = Clip(area, size);
-        return (PageAfter(start, size, page), end == size ? end : end - (end % page));
+        ulong end = area.OffsetBytes + area.SizeBytes;
+        ulong last = end == size ? end : end - (end % page);
+        ulong first = PageAfter(area.OffsetBytes, size, page);
+        return new MapArea(first, first < last ? last - first : 0);
     }
 
     // Whole pages that the area touches.
