@@ -229,6 +229,11 @@ public sealed partial class LabHost : IAsyncDisposable
             agent?.Dispose();
             qemu.End();
             qemu.Dispose();
+            if (exception is IOException)
+            {
+                throw new LabException($"QEMU ended: {qemu.Log} {ConsoleTail(state)}", exception);
+            }
+
             if (exception is OperationCanceledException && !cancel.IsCancellationRequested)
             {
                 throw new TimeoutException("the lab did not answer", exception);

@@ -44,6 +44,11 @@ internal static class QemuCommand
                 "-device", $"virtserialport,bus=agents.0,nr={channel},chardev=agent{channel},name=assignhub.channel{channel}"]);
         }
 
+        if (!topology.AcpiHotplug)
+        {
+            arguments.AddRange(["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"]);
+        }
+
         AddNuma(arguments, options, topology);
         int port = 0;
         foreach (TopologyDevice device in topology.Devices)

@@ -9,10 +9,13 @@ internal sealed class QemuProcess : IDisposable
     // Waits for QEMU and for the end of its own input, which closes when the process that booted the lab ends however it does.
     private const string Watch = """
         log=$1; shift
-        "$@" </dev/null >"$log" 2>&1 &
+        exec 3<&0 2>/dev/null
+        "$@" </dev/null >"$log" 2>&1 3<&- &
         qemu=$!
-        { cat >/dev/null; kill -KILL "$qemu" 2>/dev/null; } &
+        { cat <&3 >/dev/null; kill -KILL "$qemu"; } &
+        watcher=$!
         wait "$qemu"
+        kill "$watcher"
         """;
 
     private readonly Process? _watch;

@@ -16,6 +16,12 @@ public sealed record Topology
     /// <summary>More words for the kernel's command line.</summary>
     public IReadOnlyList<string> KernelArguments { get; init; } = [];
 
+    /// <summary>
+    /// Whether firmware handles hot-plug below bridges (acpiphp), as QEMU's does unless told otherwise. Without it ports do so
+    /// themselves (pciehp), and so do PCI bridges (shpchp).
+    /// </summary>
+    public bool AcpiHotplug { get; init; } = true;
+
     public required Promises Promises { get; init; }
 
     public IEnumerable<TopologyDevice> AllDevices => Devices.SelectMany(device => device.SelfAndBelow);

@@ -46,7 +46,7 @@ public sealed class TopologyReader
     private Topology ReadTopology(YamlMappingNode root)
     {
         const string where = "topology";
-        CheckFields(root, where, "name", "description", "numa", "kernel", "devices", "promises");
+        CheckFields(root, where, "name", "description", "numa", "kernel", "acpiHotplug", "devices", "promises");
         NumaNode[] numa = [.. List(root, "numa", where).Select(node => ReadNumber(node, $"{where}: numa", 0, 7)).Select(id => new NumaNode(id))];
         foreach (NumaNode node in numa)
         {
@@ -62,6 +62,7 @@ public sealed class TopologyReader
             Description = Text(root, "description", where),
             NumaNodes = numa,
             KernelArguments = [.. List(root, "kernel", where).Select(node => Scalar(node, $"{where}: kernel"))],
+            AcpiHotplug = ReadSwitch(root, "acpiHotplug", where),
             Devices = ReadDevices(root, "devices", where, DeviceKind.Root, slots: 0x18),
             Promises = ReadPromises(root),
         };
@@ -110,6 +111,11 @@ public sealed class TopologyReader
         {
             Error(node, where, "an id is made of letters, digits, '-' and '_'");
         }
+        else if (id is "port" or "slot" or "chassis" or "addr" or "bus")
+        {
+            // QEMU names a device's bus by the device's id, and that as a property beside these.
+            Error(node, where, "QEMU has another use for this id");
+        }
 
         string kindName = Text(node, "kind", where, required: true);
         DeviceKind? kind = DeviceKind.All.GetValueOrDefault(kindName);
@@ -149,15 +155,10 @@ public sealed class TopologyReader
             options[property.Split('=')[0]] = property.Split('=')[1];
         }
 
-        if (Child(node, "acs") is { } acs)
+        if (Child(node, "acs") is not null)
         {
-            bool off = Scalar(acs, where) is "off" or "false";
-            if (kind?.Name != "pcie-root-port" || !off)
-            {
-                Error(acs, where, "acs can only be \"off\", on a pcie-root-port");
-            }
-
-            options["disable-acs"] = "on";
+            Only(node, "acs", where, kind?.Name ?? "", "pcie-root-port");
+            options["disable-acs"] = ReadSwitch(node, "acs", where) ? "off" : "on";
         }
 
         if (Only(node, "numa", where, kind?.Name ?? "", "pxb-pcie") is { } numa)
@@ -283,6 +284,17 @@ public sealed class TopologyReader
         }
 
         return number;
+    }
+
+    private bool ReadSwitch(YamlMappingNode node, string field, string where)
+    {
+        string text = Text(node, field, where);
+        if (text is not ("" or "on" or "off"))
+        {
+            Error(node, where, $"{field} is \"on\" or \"off\", not \"{text}\"");
+        }
+
+        return text != "off";
     }
 
     private YamlNode? Only(YamlMappingNode node, string field, string where, string kind, string owner)

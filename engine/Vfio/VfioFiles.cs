@@ -1,0 +1,80 @@
+// The files of VFIO: the container /dev/vfio/vfio and the groups /dev/vfio/N, which have one opener at a time.
+
+using System.Globalization;
+using static AssignHub.Engine.Vfio.Abi.Uapi;
+
+namespace AssignHub.Engine.Vfio;
+
+/// <summary>The files of VFIO below a root, which is <c>/dev</c> outside tests.</summary>
+internal static class VfioFiles
+{
+    /// <summary>Opens a container that is empty yet.</summary>
+    /// <param name="devRoot">Where <c>vfio/vfio</c> is.</param>
+    /// <param name="subject">How faults speak of it.</param>
+    /// <exception cref="HostFault"><c>open</c> failed, or the kernel's VFIO is of another version.</exception>
+    public static ContainerHandle OpenContainer(string devRoot, string subject)
+    {
+        string path = ContainerPath(devRoot);
+        nint result = Libc.Open(path, Libc.O_RDWR);
+        Libc.Check(result, "open", path, result < 0 ? VfioFault.ExplainOpen(isGroup: false, (Errno)(-result)) : null);
+        ContainerHandle container = FileDescriptor.Own<ContainerHandle>(result, subject);
+        try
+        {
+            uint version = container.GetApiVersion();
+            return version == VFIO_API_VERSION
+                ? container
+                : throw new HostFault(nameof(VFIO_GET_API_VERSION), path, Errno.None, $"version {version} is unknown here; {VFIO_API_VERSION} was expected");
+        }
+        catch
+        {
+            container.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Opens a group; it has one opener at a time.</summary>
+    /// <exception cref="HostFault"><c>open</c> failed: EBUSY if another process has it, ENOENT if nothing of it is bound to VFIO.</exception>
+    public static GroupHandle OpenGroup(string devRoot, int number)
+    {
+        string path = GroupPath(devRoot, number);
+        nint result = Libc.Open(path, Libc.O_RDWR);
+        Libc.Check(result, "open", path, result < 0 ? VfioFault.ExplainOpen(isGroup: true, (Errno)(-result)) : null);
+        return FileDescriptor.Own<GroupHandle>(result, string.Create(CultureInfo.InvariantCulture, $"group {number}"));
+    }
+
+    /// <summary>Asks who has a group, by opening it and closing it at once. Whoever opens it in that instant gets EBUSY.</summary>
+    /// <exception cref="HostFault"><c>open</c> failed for another reason: EACCES, EPERM, EMFILE.</exception>
+    public static GroupUse ProbeGroup(string devRoot, int number)
+    {
+        try
+        {
+            OpenGroup(devRoot, number).Dispose();
+            return GroupUse.Free;
+        }
+        catch (HostFault fault) when (fault.Errno == Errno.EBUSY)
+        {
+            return GroupUse.Held;
+        }
+        catch (HostFault fault) when (fault.Errno is Errno.ENOENT or Errno.ENODEV)
+        {
+            return GroupUse.Absent;
+        }
+    }
+
+    /// <summary>The container file's path.</summary>
+    public static string ContainerPath(string devRoot) => Path.Combine(devRoot, "vfio", "vfio");
+
+    private static string GroupPath(string devRoot, int number) =>
+        Path.Combine(devRoot, "vfio", number.ToString(CultureInfo.InvariantCulture));
+}
+
+/// <summary>Who has a group's VFIO file.</summary>
+public enum GroupUse
+{
+    /// <summary>There is none: no device of the group is bound to VFIO.</summary>
+    Absent,
+    /// <summary>Nobody.</summary>
+    Free,
+    /// <summary>Some process, perhaps this one.</summary>
+    Held,
+}

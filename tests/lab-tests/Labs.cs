@@ -1,0 +1,55 @@
+using AssignHub.Lab;
+using Xunit.Abstractions;
+
+namespace AssignHub.Tests.Lab;
+
+/// <summary>
+/// A lab of one topology, booted once for all tests of a collection. A test class takes it with
+/// <c>[Collection("sample lab")]</c> and a constructor parameter of type <see cref="SampleLab"/>.
+/// </summary>
+public abstract class LabFixture(string topology, IMessageSink messages) : IAsyncLifetime, IProgress<string>
+{
+    private LabHost? _host;
+
+    public LabHost Host => _host ?? throw new InvalidOperationException("the lab is not up");
+
+    public Topology Topology { get; } = AssignHub.Lab.Topology.Load(topology);
+
+    public async Task InitializeAsync() => _host = await LabHost.BootAsync(new LabOptions { Topology = topology }, this);
+
+    public async Task DisposeAsync()
+    {
+        if (_host is not null)
+        {
+            await _host.DisposeAsync();
+        }
+    }
+
+    public void Report(string value) => messages.OnMessage(new Xunit.Sdk.DiagnosticMessage(value));
+}
+
+public sealed class SampleLab(IMessageSink messages) : LabFixture("sample", messages);
+
+public sealed class ShpcLab(IMessageSink messages) : LabFixture("shpc", messages);
+
+public sealed class SwitchLab(IMessageSink messages) : LabFixture("switch", messages);
+
+public sealed class FunctionsLab(IMessageSink messages) : LabFixture("functions", messages);
+
+public sealed class SriovLab(IMessageSink messages) : LabFixture("sriov", messages);
+
+// Collections without parallel runs: two labs at once would only slow each other down on a small machine.
+[CollectionDefinition("sample lab", DisableParallelization = true)]
+public sealed class SampleLabs : ICollectionFixture<SampleLab>;
+
+[CollectionDefinition("shpc lab", DisableParallelization = true)]
+public sealed class ShpcLabs : ICollectionFixture<ShpcLab>;
+
+[CollectionDefinition("switch lab", DisableParallelization = true)]
+public sealed class SwitchLabs : ICollectionFixture<SwitchLab>;
+
+[CollectionDefinition("functions lab", DisableParallelization = true)]
+public sealed class FunctionsLabs : ICollectionFixture<FunctionsLab>;
+
+[CollectionDefinition("sriov lab", DisableParallelization = true)]
+public sealed class SriovLabs : ICollectionFixture<SriovLab>;

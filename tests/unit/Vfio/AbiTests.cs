@@ -1,0 +1,128 @@
+// The ABI against the system's own headers: every structure, field and constant becomes a _Static_assert in C, by reflection, so that
+// none can be forgotten. The compiler is the judge.
+
+using System.Diagnostics;
+using System.Globalization;
+using System.Reflection;
+using System.Runtime.InteropServices;
+using System.Text;
+using AssignHub.Engine;
+using AssignHub.Engine.Vfio.Abi;
+using Xunit.Abstractions;
+
+namespace AssignHub.Tests.Unit.Vfio;
+
+public sealed class AbiTests(ITestOutputHelper output)
+{
+    // What older headers do not have, and the kernel that brought it. Left out by the preprocessor where the headers are older.
+    private static readonly Dictionary<string, (int Major, int Minor)> Newer = new(StringComparer.Ordinal)
+    {
+        ["sizeof vfio_device_info"] = (6, 6),
+        ["vfio_device_info.pad"] = (6, 6),
+        ["vfio_iommu_type1_info.pad"] = (6, 6),
+    };
+
+    private static readonly string[] Headers =
+    [
+        "stddef.h", "errno.h", "fcntl.h", "poll.h", "sys/eventfd.h", "sys/mman.h", "linux/version.h", "linux/vfio.h",
+    ];
+
+    [CompilerFact]
+    public void Abi_AgainstTheSystemsHeaders_IsTheSame()
+    {
+        List<(string Name, string Check)> checks = [.. Checks()];
+        Assert.True(checks.Count > 150, $"only {checks.Count} checks: reflection has lost the ABI");
+
+        (int exit, string errors) = Compile(Source(checks));
+
+        Assert.True(exit == 0, errors);
+        output.WriteLine($"{checks.Count} checks, headers of Linux {HeaderVersion()}");
+        foreach ((string name, (int major, int minor)) in Newer.Where(one => HeaderVersion() < new Version(one.Value.Major, one.Value.Minor)))
+        {
+            output.WriteLine($"left out: {name}, which the headers have from Linux {major}.{minor} on");
+        }
+    }
+
+    [CompilerFact]
+    public void Abi_WithOneWrongNumber_IsRefused()
+    {
+        List<(string Name, string Check)> checks = [.. Checks(), ("wrong", "sizeof(struct vfio_irq_set) == 24")];
+
+        (int exit, string errors) = Compile(Source(checks));
+
+        Assert.NotEqual(0, exit);
+        Assert.Contains("wrong", errors, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Newer_EachName_IsInTheAbi() =>
+        Assert.Empty(Newer.Keys.Except(Checks().Select(check => check.Name)));
+
+    private static IEnumerable<(string Name, string Check)> Checks()
+    {
+        Type[] structures = [.. typeof(Uapi).Assembly.GetTypes().Where(type => type.Namespace == typeof(Uapi).Namespace && type.IsValueType), typeof(Libc.pollfd)];
+        foreach (Type structure in structures)
+        {
+            yield return ($"sizeof {structure.Name}", $"sizeof(struct {structure.Name}) == {Marshal.SizeOf(structure)}");
+            foreach (FieldInfo field in structure.GetFields(BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Instance))
+            {
+                string offset = $"offsetof(struct {structure.Name}, {field.Name}) == {Marshal.OffsetOf(structure, field.Name)}";
+                string size = $"sizeof(((struct {structure.Name} *)0)->{field.Name}) == {Marshal.SizeOf(field.FieldType)}";
+                yield return ($"{structure.Name}.{field.Name}", $"{offset} && {size}");
+            }
+        }
+
+        foreach (FieldInfo constant in new[] { typeof(Uapi), typeof(Libc) }.SelectMany(type => type.GetFields(BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Static)).Where(field => field.IsLiteral))
+        {
+            yield return (constant.Name, string.Create(CultureInfo.InvariantCulture, $"({constant.Name}) == {constant.GetRawConstantValue()}"));
+        }
+
+        foreach (Errno errno in Enum.GetValues<Errno>().Where(errno => errno != Errno.None))
+        {
+            yield return (errno.ToString(), $"{errno} == {(int)errno}");
+        }
+    }
+
+    private static string Source(IEnumerable<(string Name, string Check)> checks)
+    {
+        var source = new StringBuilder();
+        source.Append("#define _GNU_SOURCE\n");
+        foreach (string header in Headers)
+        {
+            source.Append(CultureInfo.InvariantCulture, $"#include <{header}>\n");
+        }
+
+        foreach ((string name, string check) in checks)
+        {
+            bool isNewer = Newer.TryGetValue(name, out (int Major, int Minor) since);
+            source.Append(isNewer ? string.Create(CultureInfo.InvariantCulture, $"#if LINUX_VERSION_CODE >= KERNEL_VERSION({since.Major}, {since.Minor}, 0)\n") : "");
+            source.Append(CultureInfo.InvariantCulture, $"_Static_assert({check}, \"{name}\");\n");
+            source.Append(isNewer ? "#endif\n" : "");
+        }
+
+        return source.ToString();
+    }
+
+    private static (int Exit, string Errors) Compile(string source, params string[] arguments)
+    {
+        using Process compiler = Process.Start(new ProcessStartInfo(CompilerFactAttribute.Compiler!, arguments.Length > 0 ? arguments : ["-std=gnu11", "-Werror", "-fsyntax-only", "-x", "c", "-"])
+        {
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        })!;
+        Task<string> errors = compiler.StandardError.ReadToEndAsync();
+        Task<string> text = compiler.StandardOutput.ReadToEndAsync();
+        compiler.StandardInput.Write(source);
+        compiler.StandardInput.Close();
+        compiler.WaitForExit();
+        return (compiler.ExitCode, errors.Result + text.Result);
+    }
+
+    private static Version HeaderVersion()
+    {
+        (_, string text) = Compile("#include <linux/version.h>\nLINUX_VERSION_CODE\n", "-E", "-P", "-x", "c", "-");
+        int code = int.Parse(text.Trim(), CultureInfo.InvariantCulture);
+        return new Version(code >> 16, (code >> 8) & 0xff);
+    }
+}
