@@ -65,6 +65,7 @@ public sealed record DeviceResource
     public static DeviceResource From(World world, PciDevice device, PciIds names)
     {
         ImmutableArray<Refusal> refusals = RefusalsFor(world, device);
+        PciNames known = names.Lookup(device);
         return new DeviceResource
         {
             Host = world.Host.Host,
@@ -73,10 +74,10 @@ public sealed record DeviceResource
             DeviceId = Hex4(device.DeviceId),
             SubsystemVendorId = Hex4(device.SubsystemVendorId),
             SubsystemId = Hex4(device.SubsystemId),
-            VendorName = names.Vendor(device.VendorId),
-            DeviceName = names.Device(device.VendorId, device.DeviceId),
+            VendorName = known.Vendor,
+            DeviceName = known.Device,
             Class = device.ClassCode.ToString("x6", CultureInfo.InvariantCulture),
-            ClassName = names.Class(device.ClassCode),
+            ClassName = known.Class,
             Revision = device.Revision.ToString("x2", CultureInfo.InvariantCulture),
             Serial = device.Serial,
             Driver = device.Driver,

@@ -1,5 +1,6 @@
 // How every change is answered: 200 with the plan for a dry run, 202 with the operation, or the resource when the client waits.
 
+using AssignHub.Api.Operations;
 using AssignHub.Engine.Operations;
 using AssignHub.Engine.Rules;
 

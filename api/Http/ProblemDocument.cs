@@ -4,9 +4,11 @@ using System.Collections.Immutable;
 using System.Diagnostics;
 using System.Text.Json;
 using AssignHub.Engine;
+using AssignHub.Engine.Guests;
 using AssignHub.Engine.Operations;
 using AssignHub.Engine.Rules;
 using Microsoft.AspNetCore.Diagnostics;
+using Microsoft.AspNetCore.Http.Features;
 
 namespace AssignHub.Api.Http;
 
@@ -101,6 +103,7 @@ public static partial class Problems
             BadHttpRequestException { StatusCode: StatusCodes.Status413PayloadTooLarge } => Document(
                 http, ProblemCode.BodyTooLarge, "The body is larger than 1 MiB."),
             BadHttpRequestException bad => Document(http, ProblemCode.ValidationFailed, bad.Message),
+            QemuException qemu => Document(http, ProblemCode.QemuError, qemu.Message) with { Qemu = qemu.Fault.Description },
             HostFault fault => Document(http, ProblemCode.HostFault, fault.Message) with { Operation = fault.Operation, Errno = fault.Errno.ToString() },
             _ => Document(http, ProblemCode.InternalError, "AssignHub failed at this request; the log has the trace id."),
         };

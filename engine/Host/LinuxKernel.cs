@@ -1,10 +1,12 @@
 // The real kernel: writes into its sysfs, and modprobe.
 
+using System.Collections.Immutable;
 using System.ComponentModel;
 using System.Diagnostics;
 using System.Runtime.InteropServices;
 using System.Text;
 using AssignHub.Engine.Pci;
+using AssignHub.Engine.Vfio;
 
 namespace AssignHub.Engine.Host;
 
@@ -12,16 +14,19 @@ namespace AssignHub.Engine.Host;
 public sealed class LinuxKernel : SysfsKernel
 {
     private readonly string _modprobe;
+    private readonly string _devRoot;
     private readonly TimeProvider _time;
 
     /// <summary>Makes it.</summary>
     /// <param name="sysfsRoot">Where sysfs is mounted.</param>
+    /// <param name="devRoot">Where VFIO's files are.</param>
     /// <param name="deadline">How long one verb may take; 30 s is long for a healthy kernel.</param>
     /// <param name="time">The clock of the deadline.</param>
     /// <param name="modprobe">The program that loads modules, looked for in PATH if it is no path.</param>
-    public LinuxKernel(string sysfsRoot, TimeSpan deadline, TimeProvider time, string modprobe = "modprobe")
+    public LinuxKernel(string sysfsRoot, string devRoot, TimeSpan deadline, TimeProvider time, string modprobe = "modprobe")
         : base(sysfsRoot, deadline, time)
     {
+        _devRoot = devRoot;
         _modprobe = modprobe;
         _time = time;
     }
@@ -97,6 +102,10 @@ public sealed class LinuxKernel : SysfsKernel
             throw new HostFault("modprobe", module, Errno.ETIMEDOUT, cancellation.IsCancellationRequested ? "cancelled" : null, late);
         }
     }
+
+    /// <inheritdoc/>
+    protected override ContainerProof Prove(int group, ImmutableArray<PciAddress> endpoints, bool openDevices) =>
+        ContainerProof.Take(group, endpoints, openDevices, backend: null, _devRoot, _time);
 
     private Process Start(string module)
     {

@@ -6,6 +6,7 @@
 using System.Collections.Immutable;
 using System.Globalization;
 using AssignHub.Engine.Pci;
+using AssignHub.Engine.Vfio;
 
 namespace AssignHub.Engine.Host;
 
@@ -82,6 +83,17 @@ public sealed class ModelledKernel : SysfsKernel
         }
 
         return Task.CompletedTask;
+    }
+
+    /// <inheritdoc/>
+    protected override ContainerProof Prove(int group, ImmutableArray<PciAddress> endpoints, bool openDevices)
+    {
+        using (ClaimGroup(group))
+        {
+            // What a 39-bit VT-d says; devices are not modelled, so nothing is reported of them.
+            return new ContainerProof(
+                new IommuReport { Backend = "type1v2", PageSizesBytes = [4096], IovaRanges = [new IovaRange(0, 0xfedfffff), new IovaRange(0xfef00000, 0x7fffffffff)] }, []);
+        }
     }
 
     /// <inheritdoc/>

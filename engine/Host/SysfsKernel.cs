@@ -1,6 +1,8 @@
 // The verbs of IKernel over sysfs. What one write does, and how a module is loaded, is left to the two kinds of host.
 
+using System.Collections.Immutable;
 using AssignHub.Engine.Pci;
+using AssignHub.Engine.Vfio;
 
 namespace AssignHub.Engine.Host;
 
@@ -61,6 +63,17 @@ public abstract class SysfsKernel : IKernel
 
     /// <inheritdoc/>
     public abstract Task LoadModuleAsync(string module, CancellationToken cancellation);
+
+    /// <summary>Takes the proof. It may block for as long as the kernel does.</summary>
+    protected abstract ContainerProof Prove(int group, ImmutableArray<PciAddress> endpoints, bool openDevices);
+
+    /// <inheritdoc/>
+    public Task<ContainerProof> ProveAsync(int group, ImmutableArray<PciAddress> endpoints, bool openDevices, CancellationToken cancellation) =>
+        _calls.RunAsync($"group {group}", call =>
+        {
+            call.Step("open container");
+            return Prove(group, endpoints, openDevices);
+        }, cancellation);
 
     /// <inheritdoc/>
     public Task BindAsync(PciAddress device, string driver, CancellationToken cancellation)
