@@ -54,6 +54,7 @@ public sealed partial class RunningGuest : IAsyncDisposable
     private readonly TimeProvider _time;
     private readonly CancellationTokenSource _disposed = new();
     private readonly QmpSubscription _shutdown;
+    private int _isDisposed;
 
     internal RunningGuest(string name, GuestProcess process, QmpClient qmp, GuestProcesses processes, TimeProvider time)
     {
@@ -120,6 +121,11 @@ public sealed partial class RunningGuest : IAsyncDisposable
     /// <summary>Closes the connection; the guest goes on.</summary>
     public async ValueTask DisposeAsync()
     {
+        if (Interlocked.Exchange(ref _isDisposed, 1) != 0)
+        {
+            return;
+        }
+
         await _disposed.CancelAsync().ConfigureAwait(false);
         await Qmp.DisposeAsync().ConfigureAwait(false);
         await Ended.ConfigureAwait(false);
