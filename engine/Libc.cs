@@ -282,11 +282,13 @@ internal static unsafe partial class Libc
         RuntimeInformation.ProcessArchitecture is Architecture.Arm64 or Architecture.Arm or Architecture.Ppc64le ? 0x4000 : 0x10000;
 
     // linux/stat.h
+    internal const uint STATX_CTIME = 0x80;
     internal const uint STATX_INO = 0x100;
     internal const uint STATX_BTIME = 0x800;
 
     // linux/magic.h
     internal const long PROC_SUPER_MAGIC = 0x9fa0;
+    internal const long SYSFS_MAGIC = 0x62656572;
 
     // linux/if.h, asm-generic socket families
     internal const ushort AF_INET = 2;
@@ -323,6 +325,9 @@ internal static unsafe partial class Libc
     internal static partial int statfs(byte* path, statfs_t* buf);
 
     [LibraryImport(Library, SetLastError = true)]
+    internal static partial int fstatfs(int fd, statfs_t* buf);
+
+    [LibraryImport(Library, SetLastError = true)]
     internal static partial int getifaddrs(ifaddrs_t** ifap);
 
     [LibraryImport(Library)]
@@ -338,6 +343,8 @@ internal static unsafe partial class Libc
         [FieldOffset(32)] internal ulong stx_ino;
         [FieldOffset(80)] internal long stx_btime_sec;
         [FieldOffset(88)] internal uint stx_btime_nsec;
+        [FieldOffset(96)] internal long stx_ctime_sec;
+        [FieldOffset(104)] internal uint stx_ctime_nsec;
         [FieldOffset(128)] internal uint stx_rdev_major;
         [FieldOffset(132)] internal uint stx_rdev_minor;
         [FieldOffset(136)] internal uint stx_dev_major;

@@ -76,7 +76,6 @@ internal sealed class DeviceReader(string sysfsRoot, NameTable names)
             ? names.Get(text)
             : null;
         int? group = dir.TryReadLink("iommu_group"u8, buffer, out link) && Utf8Parser.TryParse(LastPart(link), out int number, out _) ? number : null;
-        int? node = dir.TryRead("numa_node"u8, buffer, out text) && Utf8Parser.TryParse(text, out int value, out _) && value >= 0 ? value : null;
         ImmutableArray<string> resets = dir.TryRead("reset_method"u8, buffer, out text) ? names.GetWords(text) : [];
         SriovState? sriov = device.Sriov;
         if (sriov is { PhysicalFunction: null })
@@ -88,10 +87,9 @@ internal sealed class DeviceReader(string sysfsRoot, NameTable names)
         BridgeBuses? buses = device.Bridge;
         if (buses is not null)
         {
-            // The kernel may renumber a hot-plug port's buses.
-            byte secondary = (byte)ReadInt(dir, "secondary_bus_number"u8, buses.SecondaryBus);
+            // A hot-plug port may gain buses below it.
             byte subordinate = (byte)ReadInt(dir, "subordinate_bus_number"u8, buses.SubordinateBus);
-            buses = secondary == buses.SecondaryBus && subordinate == buses.SubordinateBus ? buses : new BridgeBuses(secondary, subordinate);
+            buses = subordinate == buses.SubordinateBus ? buses : buses with { SubordinateBus = subordinate };
         }
 
         return device with
@@ -99,7 +97,6 @@ internal sealed class DeviceReader(string sysfsRoot, NameTable names)
             Driver = driver,
             DriverOverride = driverOverride,
             Group = group,
-            NumaNode = node,
             ResetMethods = resets,
             Sriov = sriov,
             Bridge = buses,
@@ -137,11 +134,13 @@ internal sealed class DeviceReader(string sysfsRoot, NameTable names)
             SubsystemId = (ushort)ReadHex(dir, "subsystem_device"u8, 0),
             ClassCode = classCode,
             Revision = (byte)ReadHex(dir, "revision"u8, config.Revision),
+            // Root may correct what the firmware tells, which taints the kernel and is done at boot if at all.
+            NumaNode = ReadInt(dir, "numa_node"u8, -1) is >= 0 and int node ? node : null,
             Serial = config.Serial,
             ParentBridge = parent,
             // Header type 1 is what the kernel's bridges are known by; a bridge that does not answer is known by its class (0604xx, 0609xx).
             Bridge = config.HeaderType == 1 || (!config.Answers && classCode >> 8 is 0x0604 or 0x0609)
-                ? new BridgeBuses(config.SecondaryBus, config.SubordinateBus)
+                ? new BridgeBuses((byte)ReadInt(dir, "secondary_bus_number"u8, config.SecondaryBus), config.SubordinateBus)
                 : null,
             CanResetSubordinate = dir.Exists("reset_subordinate"u8),
             Sriov = sriov,

@@ -2,6 +2,7 @@
 
 using System.Collections.Immutable;
 using System.Globalization;
+using System.Text.Unicode;
 using AssignHub.Engine.Pci;
 
 namespace AssignHub.Engine.Host;
@@ -21,19 +22,21 @@ internal sealed class GroupReader(string sysfsRoot, NameTable names)
     /// <exception cref="HostFault">It is there and cannot be read.</exception>
     public IommuGroup? Read(SysDir groups, int number, ImmutableArray<PciAddress> members)
     {
-        if (!groups.TryOpenBelow(number.ToString(CultureInfo.InvariantCulture), out SysDir dir))
+        // A region takes some 60 bytes; an attribute is one page.
+        Span<byte> buffer = stackalloc byte[4096];
+        Span<byte> name = stackalloc byte[32];
+        if (!Utf8.TryWrite(name, CultureInfo.InvariantCulture, $"{number}/type", out int length)
+            || !groups.TryRead(name[..length], buffer, out ReadOnlySpan<byte> text))
         {
             return null;
         }
 
-        using (dir)
-        {
-            // A region takes some 60 bytes; an attribute is one page.
-            Span<byte> buffer = stackalloc byte[4096];
-            string type = dir.TryRead("type"u8, buffer, out ReadOnlySpan<byte> text) ? names.Get(text) : "";
-            ImmutableArray<ReservedRegion> regions = dir.TryRead("reserved_regions"u8, buffer, out text) ? ParseRegions(text) : [];
-            return new IommuGroup(number, members, type, regions);
-        }
+        string type = names.Get(text);
+        ImmutableArray<ReservedRegion> regions =
+            Utf8.TryWrite(name, CultureInfo.InvariantCulture, $"{number}/reserved_regions", out length) && groups.TryRead(name[..length], buffer, out text)
+                ? ParseRegions(text)
+                : [];
+        return new IommuGroup(number, members, type, regions);
     }
 
     /// <summary>The PCI members of a group as the kernel lists them now, in bus order.</summary>

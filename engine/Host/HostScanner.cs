@@ -37,7 +37,7 @@ public sealed class HostScanner
         NameTable names = new();
         _devices = new DeviceReader(sysfsRoot, names);
         _groups = new GroupReader(sysfsRoot, names);
-        _uses = new HostUses(sysfsRoot, procRoot);
+        _uses = new HostUses(sysfsRoot, procRoot, time);
         _vfio = new VfioSupportReader(sysfsRoot, devRoot, modulesRoot);
     }
 

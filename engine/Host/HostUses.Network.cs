@@ -12,43 +12,26 @@ internal sealed partial class HostUses
 {
     private void ReadInterfaces(Dictionary<PciAddress, PciDevice> driven, Dictionary<PciAddress, List<HostUse>> uses)
     {
-        HashSet<PciAddress> withInterface = [];
-        if (SysDir.TryOpen(Path.Combine(sysfsRoot, "class/net"), out SysDir interfaces))
+        ClassEntries entries = _interfaces.Read();
+        InterfaceStack? stack = null;
+        using SysDir interfaces = SysDir.TryOpen(Path.Combine(sysfsRoot, "class/net"), out SysDir opened) ? opened : default;
+        foreach (PciDevice device in driven.Values)
         {
-            using (interfaces)
+            if (entries.ByFunction.TryGetValue(device.Address, out List<string>? names))
             {
-                Span<byte> buffer = stackalloc byte[1024];
-                List<(string Name, PciAddress Owner)> found = [];
-                foreach (string name in interfaces.List())
+                stack ??= new InterfaceStack(interfaces, procRoot, entries.Others);
+                foreach (string name in names)
                 {
-                    if (interfaces.TryReadLink(name, buffer, out ReadOnlySpan<byte> path) && TryLastFunction(path, out PciAddress owner)
-                        && driven.ContainsKey(owner))
+                    foreach (HostUse use in stack.Uses(name))
                     {
-                        found.Add((name, owner));
-                        withInterface.Add(owner);
-                    }
-                }
-
-                if (found.Count > 0)
-                {
-                    InterfaceStack stack = new(interfaces, procRoot);
-                    foreach ((string name, PciAddress owner) in found)
-                    {
-                        foreach (HostUse use in stack.Uses(name))
-                        {
-                            Add(uses, owner, use);
-                        }
+                        Add(uses, device.Address, use);
                     }
                 }
             }
-        }
-
-        foreach (PciDevice device in driven.Values)
-        {
-            // sysfs shows only the interfaces of the network namespace that it was mounted in; the empty folder stays.
-            if (device.ClassCode >> 16 == ClassNetwork && !withInterface.Contains(device.Address)
+            else if (device.ClassCode >> 16 == ClassNetwork
                 && Directory.Exists(Path.Combine(sysfsRoot, "bus/pci/devices", device.Address.ToString(), "net")))
             {
+                // sysfs shows only the interfaces of the network namespace that it was mounted in; the empty folder stays.
                 Add(uses, device.Address, new HostUse(
                     HostUseKind.Network, "its interface is in another network namespace", "move it back: ip -n NAMESPACE link set INTERFACE netns 1"));
             }
@@ -62,10 +45,12 @@ internal sealed partial class HostUses
         private readonly SysDir _interfaces;
         private readonly HashSet<string> _defaultRoutes;
         private readonly Dictionary<string, List<string>> _addresses = new(StringComparer.Ordinal);
+        private readonly Dictionary<string, List<string>> _uppers = new(StringComparer.Ordinal);
 
-        public InterfaceStack(SysDir interfaces, string procRoot)
+        public InterfaceStack(SysDir interfaces, string procRoot, IReadOnlyList<(string Name, string Path)> virtuals)
         {
             _interfaces = interfaces;
+            ReadUppers(virtuals);
             List<Route4> routes = NetText.ParseRoutes(Text(procRoot, "net/route"));
             _defaultRoutes = NetText.ParseDefaultRoutes6(Text(procRoot, "net/ipv6_route"));
             foreach (Route4 route in routes)
@@ -117,10 +102,10 @@ internal sealed partial class HostUses
                 found.Add(new HostUse(HostUseKind.Network, $"{title} is a member of the {kind} {master}", $"ip link set {name} nomaster"));
             }
 
-            // VLANs, macvlans and the like: upper_eth0.100 -> ../../../virtual/net/eth0.100. A master is among them, and told already.
-            foreach (string entry in _interfaces.List(name))
+            // VLANs, macvlans and the like. A master is among them, and told already.
+            foreach (string upper in _uppers.GetValueOrDefault(name) ?? [])
             {
-                if (entry.StartsWith("upper_", StringComparison.Ordinal) && entry["upper_".Length..] is var upper && upper != master)
+                if (upper != master)
                 {
                     if (IsUp(upper))
                     {
@@ -128,6 +113,22 @@ internal sealed partial class HostUses
                     }
 
                     Climb(upper, $"{upper} on {title}", seen, found);
+                }
+            }
+        }
+
+        // What is stacked names what it stands on: virtual/net/eth0.100/lower_eth0; there are fewer such than interfaces of hardware.
+        private void ReadUppers(IReadOnlyList<(string Name, string Path)> virtuals)
+        {
+            const string Lower = "lower_";
+            foreach ((string name, string _) in virtuals)
+            {
+                foreach (string entry in _interfaces.List(name))
+                {
+                    if (entry.StartsWith(Lower, StringComparison.Ordinal))
+                    {
+                        AddTo(_uppers, entry[Lower.Length..], name);
+                    }
                 }
             }
         }

@@ -9,8 +9,12 @@ namespace AssignHub.Engine.Host;
 /// <summary>Finds the uses of devices, each with evidence and a remedy.</summary>
 /// <param name="sysfsRoot">Where sysfs is mounted.</param>
 /// <param name="procRoot">Where /proc is mounted.</param>
-internal sealed partial class HostUses(string sysfsRoot, string procRoot)
+/// <param name="time">Its clock tells how old a change is.</param>
+internal sealed partial class HostUses(string sysfsRoot, string procRoot, TimeProvider time)
 {
+    private readonly ClassIndex _blocks = new(Path.Combine(sysfsRoot, "class/block"), time);
+    private readonly ClassIndex _interfaces = new(Path.Combine(sysfsRoot, "class/net"), time);
+
     private const uint ClassNetwork = 0x02;
     private const ushort VirtioVendor = 0x1AF4;
 
@@ -111,24 +115,6 @@ internal sealed partial class HostUses(string sysfsRoot, string procRoot)
         }
     }
 
-    /// <summary>The last PCI function on a path: what stands below it is its doing (a USB disk is its host controller's).</summary>
-    private static bool TryLastFunction(ReadOnlySpan<byte> path, out PciAddress address)
-    {
-        while (!path.IsEmpty)
-        {
-            if (DeviceReader.TryAddress(DeviceReader.LastPart(path), out address))
-            {
-                return true;
-            }
-
-            int slash = path.LastIndexOf((byte)'/');
-            path = slash < 0 ? default : path[..slash];
-        }
-
-        address = default;
-        return false;
-    }
-
     /// <summary>Mounts and swaps, read when first asked for.</summary>
     private sealed class Mounts(string procRoot)
     {
@@ -175,7 +161,15 @@ internal sealed partial class HostUses(string sysfsRoot, string procRoot)
             using (dir)
             {
                 Span<byte> buffer = stackalloc byte[64];
-                return dir.TryReadLink("mnt"u8, buffer, out ReadOnlySpan<byte> link) ? Encoding.ASCII.GetString(link) : null;
+                try
+                {
+                    return dir.TryReadLink("mnt"u8, buffer, out ReadOnlySpan<byte> link) ? Encoding.ASCII.GetString(link) : null;
+                }
+                catch (HostFault denied) when (denied.Errno is Errno.EACCES or Errno.EPERM)
+                {
+                    // Without the right to trace process 1 (a container, a plain user) its mounts cannot be told from one's own.
+                    return null;
+                }
             }
         }
     }

@@ -11,14 +11,18 @@ namespace AssignHub.Engine.Host;
 internal readonly unsafe struct SysDir : IDisposable
 {
     private const int MaxName = 512;
-    private readonly int _fd;
+
+    // One more than the fd, so that a default value is no open directory, and not standard input.
+    private readonly int _handle;
     private readonly string _path;
 
     private SysDir(int fd, string path)
     {
-        _fd = fd;
+        _handle = fd + 1;
         _path = path;
     }
+
+    private int Fd => _handle - 1;
 
     /// <summary>What a directory was named when it was opened, for error messages.</summary>
     public string Path => _path;
@@ -29,7 +33,7 @@ internal readonly unsafe struct SysDir : IDisposable
 
     /// <summary>Opens a directory below this one.</summary>
     /// <exception cref="HostFault">It is there and cannot be opened.</exception>
-    public bool TryOpenBelow(string name, out SysDir dir) => TryOpenAt(_fd, _path, name, out dir);
+    public bool TryOpenBelow(string name, out SysDir dir) => TryOpenAt(Fd, _path, name, out dir);
 
     private static bool TryOpenAt(int at, string parent, string name, out SysDir dir)
     {
@@ -60,7 +64,7 @@ internal readonly unsafe struct SysDir : IDisposable
     {
         Libc.statx_t stat;
         byte empty = 0;
-        if (Libc.statx(_fd, &empty, Libc.AT_EMPTY_PATH, Libc.STATX_INO | Libc.STATX_BTIME, &stat) != 0)
+        if (Libc.statx(Fd, &empty, Libc.AT_EMPTY_PATH, Libc.STATX_INO | Libc.STATX_BTIME, &stat) != 0)
         {
             throw Fault("stat", _path);
         }
@@ -80,7 +84,7 @@ internal readonly unsafe struct SysDir : IDisposable
         int fd;
         fixed (byte* path = terminated)
         {
-            fd = Libc.openat(_fd, path, Libc.O_RDONLY | Libc.O_CLOEXEC);
+            fd = Libc.openat(Fd, path, Libc.O_RDONLY | Libc.O_CLOEXEC);
         }
 
         if (fd < 0)
@@ -120,7 +124,7 @@ internal readonly unsafe struct SysDir : IDisposable
         Terminate(name, terminated);
         fixed (byte* path = terminated)
         {
-            int fd = Libc.openat(_fd, path, Libc.O_RDONLY | Libc.O_CLOEXEC);
+            int fd = Libc.openat(Fd, path, Libc.O_RDONLY | Libc.O_CLOEXEC);
             if (fd < 0)
             {
                 ThrowUnlessGone("open", $"{_path}/{Encoding.UTF8.GetString(name)}");
@@ -140,7 +144,7 @@ internal readonly unsafe struct SysDir : IDisposable
         nint length;
         fixed (byte* path = terminated, data = buffer)
         {
-            length = Libc.readlinkat(_fd, path, data, (nuint)buffer.Length);
+            length = Libc.readlinkat(Fd, path, data, (nuint)buffer.Length);
         }
 
         if (length < 0)
@@ -169,7 +173,7 @@ internal readonly unsafe struct SysDir : IDisposable
         Terminate(name, terminated);
         fixed (byte* path = terminated)
         {
-            return Libc.faccessat(_fd, path, 0, 0) == 0;
+            return Libc.faccessat(Fd, path, 0, 0) == 0;
         }
     }
 
@@ -178,44 +182,98 @@ internal readonly unsafe struct SysDir : IDisposable
     public List<string> List(string name = ".")
     {
         List<string> names = [];
+        byte[] entries = ArrayPool<byte>.Shared.Rent(16 << 10);
+        try
+        {
+            AddNames(entries.AsSpan(0, ReadEntries(name, ref entries)), names);
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(entries);
+        }
+
+        return names;
+    }
+
+    /// <summary>Reads a directory's entries as the kernel packs them (<c>struct linux_dirent64</c>), inode numbers and all.</summary>
+    /// <param name="name">The directory below this one, or <c>.</c>.</param>
+    /// <param name="entries">A buffer of <see cref="ArrayPool{T}.Shared"/>, exchanged for a larger one if it has to be.</param>
+    /// <returns>Bytes read; 0 if the directory is not there.</returns>
+    /// <exception cref="HostFault">It cannot be read.</exception>
+    public int ReadEntries(string name, ref byte[] entries)
+    {
         Span<byte> buffer = stackalloc byte[MaxName];
         using PathBuffer path = new(name, buffer);
         int fd;
         fixed (byte* text = path.Bytes)
         {
-            fd = Libc.openat(_fd, text, Libc.O_RDONLY | Libc.O_DIRECTORY | Libc.O_CLOEXEC);
+            fd = Libc.openat(Fd, text, Libc.O_RDONLY | Libc.O_DIRECTORY | Libc.O_CLOEXEC);
         }
 
         if (fd < 0)
         {
             ThrowUnlessGone("open", $"{_path}/{name}");
-            return names;
+            return 0;
         }
 
-        byte[] entries = ArrayPool<byte>.Shared.Rent(16 << 10);
+        int filled = 0;
         try
         {
-            fixed (byte* data = entries)
+            while (true)
             {
-                nint length;
-                while ((length = Libc.getdents64(fd, data, (nuint)entries.Length)) > 0)
+                if (entries.Length - filled < 4096)
                 {
-                    AddNames(entries.AsSpan(0, (int)length), names);
+                    byte[] larger = ArrayPool<byte>.Shared.Rent(entries.Length * 2);
+                    entries.AsSpan(0, filled).CopyTo(larger);
+                    ArrayPool<byte>.Shared.Return(entries);
+                    entries = larger;
+                }
+
+                nint length;
+                fixed (byte* data = entries)
+                {
+                    length = Libc.getdents64(fd, data + filled, (nuint)(entries.Length - filled));
                 }
 
                 if (length < 0)
                 {
                     ThrowUnlessGone("read", $"{_path}/{name}");
+                    return 0;
                 }
+
+                if (length == 0)
+                {
+                    return filled;
+                }
+
+                filled += (int)length;
             }
         }
         finally
         {
             _ = Libc.close(fd);
-            ArrayPool<byte>.Shared.Return(entries);
+        }
+    }
+
+    /// <summary>When an entry was last added or removed, for file systems that keep track of it (not sysfs).</summary>
+    /// <exception cref="HostFault">The directory is gone.</exception>
+    public DateTimeOffset Changed()
+    {
+        Libc.statx_t stat;
+        byte empty = 0;
+        if (Libc.statx(Fd, &empty, Libc.AT_EMPTY_PATH, Libc.STATX_CTIME, &stat) != 0)
+        {
+            throw Fault("stat", _path);
         }
 
-        return names;
+        return DateTimeOffset.FromUnixTimeSeconds(stat.stx_ctime_sec).AddTicks(stat.stx_ctime_nsec / 100);
+    }
+
+    /// <summary>Whether this is the kernel's own sysfs and not a tree that looks like it.</summary>
+    public bool IsSysfs()
+    {
+        Libc.statfs_t stat;
+        return Libc.fstatfs(Fd, &stat) == 0 && stat.f_type == Libc.SYSFS_MAGIC;
     }
 
     /// <summary>The text of a whole file, however long; null if it is not there.</summary>
@@ -239,13 +297,19 @@ internal readonly unsafe struct SysDir : IDisposable
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _ = Libc.close(_fd);
+    public void Dispose()
+    {
+        if (_handle != 0)
+        {
+            _ = Libc.close(Fd);
+        }
+    }
 
     /// <summary>Whether an error says that the subject is not, or no longer, there: ENOENT, ENXIO, ENODEV, ENOTDIR, ESRCH.</summary>
     internal static bool IsGone(int errno) => errno is 2 or 6 or 19 or 20 or 3;
 
     // struct linux_dirent64 { u64 d_ino; s64 d_off; u16 d_reclen; u8 d_type; char d_name[]; }
-    private static void AddNames(ReadOnlySpan<byte> entries, List<string> names)
+    internal static void AddNames(ReadOnlySpan<byte> entries, List<string> names)
     {
         while (entries.Length > 19)
         {

@@ -47,6 +47,7 @@ public sealed partial class SyntheticHost
         foreach (string lower in below)
         {
             Link(Path.Combine(BlockPath(lower), "holders", name), path);
+            Link(Path.Combine(path, "slaves", lower), BlockPath(lower));
         }
 
         return this;
@@ -159,8 +160,11 @@ public sealed partial class SyntheticHost
 
     private void AddBlock(string path)
     {
+        string number = string.Create(CultureInfo.InvariantCulture, $"259:{_minor++}");
         Directory.CreateDirectory(Path.Combine(path, "holders"));
-        File.WriteAllText(Path.Combine(path, "dev"), string.Create(CultureInfo.InvariantCulture, $"259:{_minor++}\n"));
+        Directory.CreateDirectory(Path.Combine(path, "slaves"));
+        File.WriteAllText(Path.Combine(path, "dev"), number + "\n");
+        Link(Path.Combine(SysfsRoot, "dev/block", number), path);
         Link(Path.Combine(SysfsRoot, "class/block", Path.GetFileName(path)), path);
     }
 

@@ -18,7 +18,7 @@ public sealed partial class SyntheticHost : IDisposable
     {
         Folder = folder ?? Directory.CreateTempSubdirectory("assignhub-synthetic-").FullName;
         foreach (string name in (string[])
-            ["sys/bus/pci/devices", "sys/bus/pci/drivers", "sys/devices", "sys/kernel/iommu_groups", "sys/class/block", "sys/class/net", "sys/module"])
+            ["sys/bus/pci/devices", "sys/bus/pci/drivers", "sys/devices", "sys/kernel/iommu_groups", "sys/class/block", "sys/class/net", "sys/dev/block", "sys/module"])
         {
             Directory.CreateDirectory(Path.Combine(Folder, name));
         }
