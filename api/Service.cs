@@ -50,9 +50,12 @@ public static class Service
             page.EnableTryItOutByDefault();
             page.DisplayRequestDuration();
         });
+        app.UseRouting();
         app.UseAuthentication();
         app.UseAuthorization();
         MapEndpoints(app);
+        // Said aloud, so that the endpoints are known, and the document can be written, before the service starts.
+        app.UseEndpoints(_ => { });
         return app;
     }
 
