@@ -202,8 +202,7 @@ public static class Claims
         ImmutableArray<ContainerMember> members =
         [
             .. world.Members(group).Select(device => new ContainerMember(
-                device.Address, device.VendorId, device.DeviceId, device.Serial, Ownership.Stays(device),
-                Ownership.Stays(device) || !VfioDrivers.IsVfio(device.Driver) ? device.Driver : null)),
+                device.Address, device.VendorId, device.DeviceId, device.Serial, Ownership.Stays(device), device.Driver)),
         ];
         PciAddress first = members.First(member => !member.IsBridge).Address;
         return new Container

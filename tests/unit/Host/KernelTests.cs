@@ -198,7 +198,7 @@ public sealed class KernelTests : IDisposable
     {
         PciDevice before = Scan().Devices[Nic];
 
-        Assert.Null((await Kernel().ReadAnswerAsync(Nic, default)).DifferenceFrom(before));
+        Assert.Null((await Kernel().ReadAnswerAsync(Nic, default)).DifferenceFrom(before.VendorId, before.CapabilityFingerprint));
     }
 
     [Fact]
@@ -209,10 +209,10 @@ public sealed class KernelTests : IDisposable
         byte[] bytes = File.ReadAllBytes(config);
         bytes[0x41] = 0x70;
         File.WriteAllBytes(config, bytes);
-        string? lost = (await Kernel().ReadAnswerAsync(Nic, default)).DifferenceFrom(before);
+        string? lost = (await Kernel().ReadAnswerAsync(Nic, default)).DifferenceFrom(before.VendorId, before.CapabilityFingerprint);
         bytes.AsSpan().Fill(0xFF);
         File.WriteAllBytes(config, bytes);
-        string? dead = (await Kernel().ReadAnswerAsync(Nic, default)).DifferenceFrom(before);
+        string? dead = (await Kernel().ReadAnswerAsync(Nic, default)).DifferenceFrom(before.VendorId, before.CapabilityFingerprint);
 
         Assert.StartsWith("its capabilities are '01@40 10@70", lost, StringComparison.Ordinal);
         Assert.Equal("its configuration space does not answer", dead);
@@ -238,7 +238,7 @@ public sealed class KernelTests : IDisposable
             File.WriteAllText(Path.Combine(_host.SysfsRoot, "bus/pci", name), "");
         }
 
-        LinuxKernel kernel = new(_host.SysfsRoot, TimeSpan.FromSeconds(10), TimeProvider.System);
+        LinuxKernel kernel = new(_host.SysfsRoot, _host.DevRoot, TimeSpan.FromSeconds(10), TimeProvider.System);
         HostFault fault = await Assert.ThrowsAsync<HostFault>(() => kernel.BindAsync(Nic, Vfio, default));
 
         Assert.Equal("bind", fault.Operation);
@@ -250,7 +250,7 @@ public sealed class KernelTests : IDisposable
     [Fact]
     public async Task LinuxKernel_MissingModprobe_IsAHostFaultWithErrno()
     {
-        LinuxKernel kernel = new(_host.SysfsRoot, TimeSpan.FromSeconds(10), TimeProvider.System, "/nonexistent/modprobe");
+        LinuxKernel kernel = new(_host.SysfsRoot, _host.DevRoot, TimeSpan.FromSeconds(10), TimeProvider.System, "/nonexistent/modprobe");
 
         Assert.Equal(Errno.ENOENT, (await Assert.ThrowsAsync<HostFault>(() => kernel.LoadModuleAsync("vfio-none", default))).Errno);
     }
