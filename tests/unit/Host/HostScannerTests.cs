@@ -184,14 +184,14 @@ public sealed class HostScannerTests : IDisposable
     [Fact]
     public void Scan_LargeHost_FindsEveryDeviceAndGroup()
     {
-        using SyntheticHost large = SyntheticHost.Large(256, 175);
+        using SyntheticHost large = SyntheticHost.Large(1024, 700);
         HostScanner scanner = ScannerOf(large);
 
         HostState state = scanner.Scan();
 
-        Assert.Equal(256, state.Devices.Count);
-        Assert.Equal(175, state.Groups.Count);
-        Assert.Equal(256, state.Groups.Values.Sum(static group => group.Devices.Length));
+        Assert.Equal(1024, state.Devices.Count);
+        Assert.Equal(700, state.Groups.Count);
+        Assert.Equal(1024, state.Groups.Values.Sum(static group => group.Devices.Length));
         Assert.Contains(state.Devices.Values, static device => device.HostUses.Any(static use => use.Kind == HostUseKind.Storage));
         Assert.Contains(state.Devices.Values, static device => device.HostUses.Any(static use => use.Kind == HostUseKind.Network));
     }
