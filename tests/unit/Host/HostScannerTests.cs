@@ -184,14 +184,14 @@ public sealed class HostScannerTests : IDisposable
     [Fact]
     public void Scan_LargeHost_FindsEveryDeviceAndGroup()
     {
-        using SyntheticHost large = SyntheticHost.Large(1024, 700);
+        using SyntheticHost large = SyntheticHost.Large(400, 280);
         HostScanner scanner = ScannerOf(large);
 
         HostState state = scanner.Scan();
 
-        Assert.Equal(1024, state.Devices.Count);
-        Assert.Equal(700, state.Groups.Count);
-        Assert.Equal(1024, state.Groups.Values.Sum(static group => group.Devices.Length));
+        Assert.Equal(400, state.Devices.Count);
+        Assert.Equal(280, state.Groups.Count);
+        Assert.Equal(400, state.Groups.Values.Sum(static group => group.Devices.Length));
         Assert.Contains(state.Devices.Values, static device => device.HostUses.Any(static use => use.Kind == HostUseKind.Storage));
         Assert.Contains(state.Devices.Values, static device => device.HostUses.Any(static use => use.Kind == HostUseKind.Network));
     }
