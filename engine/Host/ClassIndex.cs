@@ -38,8 +38,8 @@ internal sealed class ClassIndex(string path, TimeProvider time)
             {
                 // Before the entries, so that a change between the two readings is not taken for an older one.
                 DateTimeOffset? changed = dir.IsSysfs() ? null : dir.Changed();
-                ReadOnlySpan<byte> raw = buffer.AsSpan(0, dir.ReadEntries(".", ref buffer));
-                raw = buffer.AsSpan(0, raw.Length);
+                int length = dir.ReadEntries(".", ref buffer);
+                ReadOnlySpan<byte> raw = buffer.AsSpan(0, length);
                 if (Volatile.Read(ref _last) is { } last && last.Changed == changed && raw.SequenceEqual(last.Raw))
                 {
                     return last.Entries;

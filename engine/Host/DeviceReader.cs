@@ -17,10 +17,13 @@ internal sealed class DeviceReader(string sysfsRoot, NameTable names)
 {
     private readonly ConcurrentDictionary<PciAddress, Known> _known = new();
 
+    // Guarded attributes as last read, of the few functions that have any.
+    private readonly ConcurrentDictionary<PciAddress, (string? Override, int NumVfs)> _last = new();
+
     /// <summary>The directory whose entries are the devices.</summary>
     public string DevicesPath { get; } = Path.Combine(sysfsRoot, "bus/pci/devices");
 
-    /// <summary>Reads one function; null if it is not there.</summary>
+    /// <summary>Reads one function but for its guarded attributes (<see cref="Complete"/>); null if it is not there.</summary>
     /// <param name="devices">The open <see cref="DevicesPath"/>.</param>
     /// <param name="address">Which.</param>
     /// <exception cref="HostFault">It is there and cannot be read.</exception>
@@ -29,6 +32,7 @@ internal sealed class DeviceReader(string sysfsRoot, NameTable names)
         if (!devices.TryOpenBelow(address.ToString(), out SysDir dir))
         {
             _known.TryRemove(address, out _);
+            _last.TryRemove(address, out _);
             return null;
         }
 
@@ -55,6 +59,35 @@ internal sealed class DeviceReader(string sysfsRoot, NameTable names)
         }
     }
 
+    /// <summary>What <see cref="GuardedReads"/> needs to know of a function.</summary>
+    public (PciAddress Address, bool MayHaveVfs) ToGuard(PciAddress address) =>
+        (address, !_known.TryGetValue(address, out Known? known) || known.Device.Sriov is { PhysicalFunction: null });
+
+    /// <summary>A function with its guarded attributes; those that could not be read are as they were last.</summary>
+    public PciDevice Complete(PciDevice device, Guarded guarded)
+    {
+        if (!guarded.Read)
+        {
+            (string? Override, int NumVfs) last = _last.GetValueOrDefault(device.Address);
+            return WithGuarded(device, last.Override, last.NumVfs) with { Busy = true };
+        }
+
+        if (guarded is { DriverOverride: null, NumVfs: 0 })
+        {
+            _last.TryRemove(device.Address, out _);
+            return device;
+        }
+
+        _last[device.Address] = (guarded.DriverOverride, guarded.NumVfs);
+        return WithGuarded(device, guarded.DriverOverride, guarded.NumVfs);
+    }
+
+    private static PciDevice WithGuarded(PciDevice device, string? driverOverride, int vfs) => device with
+    {
+        DriverOverride = driverOverride,
+        Sriov = device.Sriov is { PhysicalFunction: null } sriov ? sriov with { NumVfs = vfs } : device.Sriov,
+    };
+
     /// <summary>Forgets every function that is not among these.</summary>
     public void Keep(IReadOnlyDictionary<PciAddress, PciDevice> present)
     {
@@ -63,6 +96,7 @@ internal sealed class DeviceReader(string sysfsRoot, NameTable names)
             if (!present.ContainsKey(address))
             {
                 _known.TryRemove(address, out _);
+                _last.TryRemove(address, out _);
             }
         }
     }
@@ -72,18 +106,8 @@ internal sealed class DeviceReader(string sysfsRoot, NameTable names)
         Span<byte> buffer = stackalloc byte[512];
         PciDevice device = known.Device;
         string? driver = dir.TryReadLink("driver"u8, buffer, out ReadOnlySpan<byte> link) ? names.Get(LastPart(link)) : null;
-        string? driverOverride = dir.TryRead("driver_override"u8, buffer, out ReadOnlySpan<byte> text) && !text.IsEmpty && !text.SequenceEqual("(null)"u8)
-            ? names.Get(text)
-            : null;
         int? group = dir.TryReadLink("iommu_group"u8, buffer, out link) && Utf8Parser.TryParse(LastPart(link), out int number, out _) ? number : null;
-        ImmutableArray<string> resets = dir.TryRead("reset_method"u8, buffer, out text) ? names.GetWords(text) : [];
-        SriovState? sriov = device.Sriov;
-        if (sriov is { PhysicalFunction: null })
-        {
-            int vfs = ReadInt(dir, "sriov_numvfs"u8);
-            sriov = vfs == sriov.NumVfs ? sriov : sriov with { NumVfs = vfs };
-        }
-
+        ImmutableArray<string> resets = dir.TryRead("reset_method"u8, buffer, out ReadOnlySpan<byte> text) ? names.GetWords(text) : [];
         BridgeBuses? buses = device.Bridge;
         if (buses is not null)
         {
@@ -95,10 +119,8 @@ internal sealed class DeviceReader(string sysfsRoot, NameTable names)
         return device with
         {
             Driver = driver,
-            DriverOverride = driverOverride,
             Group = group,
             ResetMethods = resets,
-            Sriov = sriov,
             Bridge = buses,
             BootVga = known.HasBootVga && ReadInt(dir, "boot_vga"u8) == 1,
             VfioDevice = VfioDrivers.IsVfio(driver) ? ReadVfioDevice(dir) : null,

@@ -17,6 +17,7 @@ public sealed class HostScanner
     private readonly string _procRoot;
     private readonly TimeProvider _time;
     private readonly DeviceReader _devices;
+    private readonly GuardedReads _guarded;
     private readonly GroupReader _groups;
     private readonly HostUses _uses;
     private readonly VfioSupportReader _vfio;
@@ -36,6 +37,7 @@ public sealed class HostScanner
         _time = time;
         NameTable names = new();
         _devices = new DeviceReader(sysfsRoot, names);
+        _guarded = new GuardedReads(_devices.DevicesPath, names);
         _groups = new GroupReader(sysfsRoot, names);
         _uses = new HostUses(sysfsRoot, procRoot, time);
         _vfio = new VfioSupportReader(sysfsRoot, devRoot, modulesRoot);
@@ -168,6 +170,17 @@ public sealed class HostScanner
 
     private void Merge(Dictionary<PciAddress, PciDevice?> read, ImmutableSortedDictionary<PciAddress, PciDevice>.Builder map)
     {
+        List<PciAddress> addresses = new(read.Count);
+        foreach ((PciAddress address, PciDevice? device) in read)
+        {
+            if (device is not null)
+            {
+                addresses.Add(address);
+            }
+        }
+
+        Guarded[] guarded = addresses.Count == 0 ? [] : StartGuarded(addresses).Wait();
+        int answer = 0;
         List<PciDevice> present = new(read.Count);
         foreach ((PciAddress address, PciDevice? device) in read)
         {
@@ -177,7 +190,7 @@ public sealed class HostScanner
             }
             else
             {
-                present.Add(device);
+                present.Add(_devices.Complete(device, guarded[answer++]));
             }
         }
 
@@ -208,6 +221,7 @@ public sealed class HostScanner
             }
 
             addresses.Sort();
+            GuardedReads.Batch guarded = StartGuarded(addresses);
             PciDevice?[] read = new PciDevice?[addresses.Count];
             if (read.Length < ParallelFrom)
             {
@@ -222,8 +236,28 @@ public sealed class HostScanner
                 ForChunks(read.Length, i => read[i] = _devices.Read(shared, addresses[i]));
             }
 
+            Guarded[] answers = guarded.Wait();
+            for (int i = 0; i < read.Length; i++)
+            {
+                if (read[i] is { } device)
+                {
+                    read[i] = _devices.Complete(device, answers[i]);
+                }
+            }
+
             return Compact(read);
         }
+    }
+
+    private GuardedReads.Batch StartGuarded(List<PciAddress> addresses)
+    {
+        (PciAddress Address, bool MayHaveVfs)[] devices = new (PciAddress Address, bool MayHaveVfs)[addresses.Count];
+        for (int i = 0; i < devices.Length; i++)
+        {
+            devices[i] = _devices.ToGuard(addresses[i]);
+        }
+
+        return _guarded.Start(devices);
     }
 
     private ImmutableSortedDictionary<int, IommuGroup> ReadGroups(SortedDictionary<int, ImmutableArray<PciAddress>.Builder> members)

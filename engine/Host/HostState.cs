@@ -82,6 +82,11 @@ public sealed record PciDevice
     public PciAcs? Acs { get; init; }
     /// <summary>Its name below <c>/dev/vfio/devices</c> (<c>vfio0</c>) while a VFIO driver with character devices has it.</summary>
     public string? VfioDevice { get; init; }
+    /// <summary>
+    /// Whether the kernel holds the device's lock: a bind, unbind or reset is under way, or hangs. <see cref="DriverOverride"/> and
+    /// <see cref="SriovState.NumVfs"/> are then as they were last read; <see cref="Driver"/> may be neither the old nor the new one.
+    /// </summary>
+    public bool Busy { get; init; }
     /// <summary>Whether configuration space answered when it was last read (at the first sight of the device).</summary>
     public bool Answers { get; init; } = true;
 

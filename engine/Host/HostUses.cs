@@ -65,13 +65,25 @@ internal sealed partial class HostUses(string sysfsRoot, string procRoot, TimePr
 
             string path = Path.Combine(sysfsRoot, "bus/pci/devices", device.Address.ToString());
             string? tag = device.DeviceId == 0x105A ? null : ReadTag(path);
+            bool mounted = false;
             foreach (Mount mount in mounts.All)
             {
                 bool shares = device.DeviceId == 0x105A ? mount.FileSystem == "virtiofs" : mount.FileSystem == "9p" && tag is not null && mount.Source == tag;
                 if (shares)
                 {
+                    mounted = true;
                     Add(uses, device.Address, MountUse($"the share {mount.Source}", mount));
                 }
+            }
+
+            if (!mounted && mounts.All.Exists(static mount => mount is { MountPoint: "/", FileSystem: "overlay" }))
+            {
+                // The initial RAM disk mounted the layers and moved away from them: no mount that is still to be seen names them.
+                Add(uses, device.Address, new HostUse(
+                    HostUseKind.Storage,
+                    $"the root file system is an overlay over layers that cannot be seen, and the share{(tag is null ? "" : " " + tag)} may be one of them",
+                    "boot from something else than this share")
+                { IsRootFilesystem = true });
             }
         }
     }

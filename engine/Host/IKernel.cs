@@ -38,7 +38,8 @@ public interface IKernel
 
     /// <summary>
     /// Resets everything below a bridge (<c>reset_subordinate</c>). The kernel does not ask who uses what is below: the caller must have.
-    /// <see cref="Errno.ENOTTY"/>: nothing below can be reset so, or the kernel has no such file.
+    /// <see cref="Errno.ENOTTY"/>: nothing below can be reset so, or the kernel has no such file; but also, a second later, that the reset was
+    /// done and the link did not say in time that it is up (seen with the ports of QEMU): what is below has to be looked at either way.
     /// </summary>
     Task ResetSubordinateAsync(PciAddress bridge, CancellationToken cancellation);
 

@@ -13,6 +13,9 @@ namespace AssignHub.Engine.Host;
 /// <summary>Changes a synthetic host.</summary>
 public sealed class ModelledKernel : SysfsKernel
 {
+    // Links lead out of the tree below a device, and round in circles; files with a dot count as hidden and are wanted.
+    private static readonly EnumerationOptions Below = new() { RecurseSubdirectories = true, AttributesToSkip = FileAttributes.ReparsePoint };
+
     private readonly string _devRoot;
     private readonly Lock _lock = new();
     private readonly Dictionary<int, ManualResetEventSlim> _claimed = [];
@@ -279,7 +282,7 @@ public sealed class ModelledKernel : SysfsKernel
         }
 
         // A real directory path here: what is below the bridge are its subdirectories.
-        if (file == SysfsFile.ResetSubordinate && Directory.EnumerateFiles(path, ".no_bus_reset", SearchOption.AllDirectories).Any())
+        if (file == SysfsFile.ResetSubordinate && Directory.EnumerateFiles(path, ".no_bus_reset", Below).Any())
         {
             throw Fault(file, device, Errno.ENOTTY);
         }

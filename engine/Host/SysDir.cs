@@ -185,7 +185,8 @@ internal readonly unsafe struct SysDir : IDisposable
         byte[] entries = ArrayPool<byte>.Shared.Rent(16 << 10);
         try
         {
-            AddNames(entries.AsSpan(0, ReadEntries(name, ref entries)), names);
+            int length = ReadEntries(name, ref entries);
+            AddNames(entries.AsSpan(0, length), names);
         }
         finally
         {

@@ -87,6 +87,12 @@ public abstract class SysfsKernel : IKernel
                 return;
             }
 
+            if (!Directory.Exists(Path.Combine(_sysfsRoot, "bus/pci/drivers", driver)))
+            {
+                // Told before the device is taken off the driver that it has.
+                throw new HostFault("bind", device.ToString(), Errno.ENOENT, $"the driver {driver} is not loaded");
+            }
+
             if (OverrideOf(device) != driver)
             {
                 Write(call, SysfsFile.DriverOverride, device, null, driver);

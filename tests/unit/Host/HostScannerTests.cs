@@ -1,5 +1,6 @@
 // Reading a synthetic host.
 
+using System.Diagnostics;
 using AssignHub.Engine;
 using AssignHub.Engine.Host;
 using AssignHub.Engine.Pci;
@@ -184,16 +185,52 @@ public sealed class HostScannerTests : IDisposable
     [Fact]
     public void Scan_LargeHost_FindsEveryDeviceAndGroup()
     {
-        using SyntheticHost large = SyntheticHost.Large(256, 175);
+        using SyntheticHost large = SyntheticHost.Large(400, 280);
         HostScanner scanner = ScannerOf(large);
 
         HostState state = scanner.Scan();
 
-        Assert.Equal(256, state.Devices.Count);
-        Assert.Equal(175, state.Groups.Count);
-        Assert.Equal(256, state.Groups.Values.Sum(static group => group.Devices.Length));
+        Assert.Equal(400, state.Devices.Count);
+        Assert.Equal(280, state.Groups.Count);
+        Assert.Equal(400, state.Groups.Values.Sum(static group => group.Devices.Length));
         Assert.Contains(state.Devices.Values, static device => device.HostUses.Any(static use => use.Kind == HostUseKind.Storage));
         Assert.Contains(state.Devices.Values, static device => device.HostUses.Any(static use => use.Kind == HostUseKind.Network));
+    }
+
+    [Fact]
+    public async Task Scan_KernelHoldsADevicesLock_TellsItBusyAndReadsTheOthers()
+    {
+        // Reading driver_override waits for the lock; a pipe without a writer waits as well.
+        await KernelOf(_host).BindAsync(Nic, "vfio-pci", CancellationToken.None);
+        HostState before = _scanner.Scan();
+        string attribute = Path.Combine(_host.PathOf(Nic), "driver_override");
+        File.Delete(attribute);
+        using (Process mkfifo = Process.Start("mkfifo", attribute))
+        {
+            await mkfifo.WaitForExitAsync();
+        }
+
+        HostState hanging = _scanner.Scan();
+        Stopwatch watch = Stopwatch.StartNew();
+        HostState again = _scanner.Refresh(hanging, [Nic, Nvme]);
+        TimeSpan second = watch.Elapsed;
+        await File.WriteAllTextAsync(attribute, "vfio-pci\n");
+        File.Delete(attribute);
+        File.WriteAllText(attribute, "(null)\n");
+
+        Assert.True(hanging.Devices[Nic].Busy && again.Devices[Nic].Busy);
+        Assert.Equal("vfio-pci", again.Devices[Nic].DriverOverride);
+        Assert.False(again.Devices[Nvme].Busy);
+        Assert.Equal(before.Devices.Count, hanging.Devices.Count);
+        Assert.True(second < TimeSpan.FromMilliseconds(200), $"a device known to hang cost {second}");
+        watch.Restart();
+        HostState after = hanging;
+        while (after.Devices[Nic].Busy && watch.Elapsed < TimeSpan.FromSeconds(10))
+        {
+            after = _scanner.Refresh(after, [Nic]);
+        }
+
+        Assert.Equal((false, null), (after.Devices[Nic].Busy, after.Devices[Nic].DriverOverride));
     }
 
     [Fact]

@@ -181,6 +181,30 @@ public sealed class HostUsesTests : IDisposable
     }
 
     [Fact]
+    public void Uses_RootIsAnOverlay_AShareThatIsNotMountedMayBeItsLayer()
+    {
+        _host.Add(new SyntheticDevice(Disk) { VendorId = 0x1AF4, DeviceId = 0x1009, Driver = "virtio-pci" });
+        _host.MountSource("0:26", "lab", "/", "overlay");
+
+        Assert.True(Assert.Single(Uses(Disk)).IsRootFilesystem);
+    }
+
+    [Fact]
+    public void Find_ProcessWithThePartitionOpen_IsAUse()
+    {
+        AddNvme(Disk, "nvme0n1", 1);
+        string partition = Path.Combine(_host.PathOf(Disk), "nvme/nvme0/nvme0n1/nvme0n1p1");
+        File.WriteAllText(Path.Combine(partition, "uevent"), "MAJOR=259\nMINOR=1\nDEVNAME=nvme0n1p1\nDEVTYPE=partition\n");
+        _host.AddProcess(77, "mysqld", "null", "nvme0n1p1");
+        OpenDeviceFiles files = new(_host.SysfsRoot, _host.ProcRoot, _host.DevRoot);
+
+        HostUse use = Assert.Single(files.Find(Scanner().Scan().Devices.Values, CancellationToken.None)[Disk]);
+
+        Assert.Equal(
+            new HostUse(HostUseKind.Process, $"mysqld (process 77) has {_host.DevRoot}/nvme0n1p1 open", "end process 77"), use);
+    }
+
+    [Fact]
     public void Uses_DiskAddedAfterTheFirstScan_IsSeen()
     {
         AddNvme(Disk, "nvme0n1", 1);

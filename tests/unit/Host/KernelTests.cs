@@ -52,6 +52,7 @@ public sealed class KernelTests : IDisposable
 
         Assert.Equal(Errno.ENOENT, fault.Errno);
         Assert.Contains("mlx5_vfio_pci is not loaded", fault.Message, StringComparison.Ordinal);
+        Assert.Equal(("e1000e", null), State(Nic));
     }
 
     [Fact]
