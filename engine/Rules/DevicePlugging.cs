@@ -56,6 +56,14 @@ internal static class DevicePlugging
 
         if (!guest.Devices.TryGetValue(detach.Device, out GuestDevice? device))
         {
+            // Seen when an interrupted operation is taken up: the guest let go, and the rest remains to be done.
+            if (draft.World.Inventory.ContainerOf(detach.Device) is { State: ContainerState.Releasing or ContainerState.Attached } left
+                && !draft.World.Inventory.Guests.Values.Any(other => other.Devices.Values.Any(had => had.Container == left.Id)))
+            {
+                LetGo(draft, left);
+                return;
+            }
+
             draft.Refuse(Refusals.NotInGuest(detach.Device, guest.Name));
             return;
         }

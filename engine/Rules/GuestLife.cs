@@ -96,8 +96,11 @@ internal static class GuestLife
         if (guest.IsActive)
         {
             End(draft, guest, stop.Force, error: null, stop.Force ? "by force" : "asked by its power button, then made to");
+            return;
         }
-        else if (guest.State == GuestState.Failed)
+
+        Revoke(draft, guest);
+        if (guest.State == GuestState.Failed)
         {
             draft.Inventory = draft.Inventory.With(guest with { State = GuestState.Stopped, Error = null });
         }
@@ -137,6 +140,10 @@ internal static class GuestLife
         {
             End(draft, guest, delete.Force, error: null, "it is deleted");
         }
+        else
+        {
+            Revoke(draft, guest);
+        }
 
         foreach (Container container in Containers(draft, guest.Name).Where(container => !container.Keep))
         {
@@ -149,9 +156,18 @@ internal static class GuestLife
     /// <summary>A guest whose process ended by itself: its devices stay reserved, and have to answer.</summary>
     public static void Plan(Draft draft, SettleGuest settle)
     {
-        if (Find(draft, settle.Guest) is { IsActive: true } guest && !draft.World.Guests.ContainsKey(guest.Name))
+        if (Find(draft, settle.Guest) is not { } guest || draft.World.Guests.ContainsKey(guest.Name))
+        {
+            return;
+        }
+
+        if (guest.IsActive)
         {
             End(draft, guest, force: true, settle.LastWords, "its process is gone");
+        }
+        else
+        {
+            Revoke(draft, guest);
         }
     }
 
@@ -161,6 +177,13 @@ internal static class GuestLife
         draft.Touch(Names.Guest(guest.Name));
         draft.Inventory = draft.Inventory.With(guest with { State = GuestState.Stopping });
         draft.Do(new EndGuest(guest.Name, force, error, reason));
+        Revoke(draft, guest);
+        Resets.Check(draft, guest.Devices.Keys);
+    }
+
+    /// <summary>Adds what takes back a guest's right to its groups, once its process is gone.</summary>
+    private static void Revoke(Draft draft, Guest guest)
+    {
         foreach (Container container in Containers(draft, guest.Name))
         {
             if (container is { State: ContainerState.Attached, Group: { } group })
@@ -169,8 +192,6 @@ internal static class GuestLife
                 draft.Do(new RevokeGroup(container.Id, group, $"guest {guest.Name} has ended"));
             }
         }
-
-        Resets.Check(draft, guest.Devices.Keys);
     }
 
     /// <summary>Whether a guest gets an emulated IOMMU: on type1 it is what gives each group a container of its own in QEMU.</summary>

@@ -169,14 +169,19 @@ public static class Planner
     /// <summary>A guest that refused to let go still has the device, and the record says so.</summary>
     private static void KeepPlugged(Draft draft, DetachDevice detach)
     {
-        if (draft.Inventory.Guests.TryGetValue(detach.Guest, out Guest? guest) && guest.Devices.TryGetValue(detach.Device, out GuestDevice? device)
-            && draft.World.Guests.GetValueOrDefault(guest.Name)?.Devices.Contains(detach.Device) == true)
+        if (!draft.Inventory.Guests.TryGetValue(detach.Guest, out Guest? guest)
+            || draft.World.Guests.GetValueOrDefault(detach.Guest)?.Devices.Contains(detach.Device) != true)
         {
-            draft.Inventory = draft.Inventory.With(guest.With(device with { State = GuestDeviceState.Attached }));
-            if (draft.Inventory.Containers.TryGetValue(device.Container, out Container? container))
-            {
-                draft.Inventory = draft.Inventory.With(container with { State = ContainerState.Attached, Guest = guest.Name });
-            }
+            // It left the guest, and what failed came after.
+            Revoke(draft, container => container.Members.Any(member => member.Address == detach.Device));
+            return;
+        }
+
+        GuestDevice device = guest.Devices[detach.Device];
+        draft.Inventory = draft.Inventory.With(guest.With(device with { State = GuestDeviceState.Attached }));
+        if (draft.Inventory.Containers.TryGetValue(device.Container, out Container? container))
+        {
+            draft.Inventory = draft.Inventory.With(container with { State = ContainerState.Attached, Guest = guest.Name });
         }
     }
 
@@ -188,8 +193,26 @@ public static class Planner
         }
 
         GuestView? view = draft.World.Guests.GetValueOrDefault(name);
-        draft.Inventory = draft.Inventory.With(view is null
-            ? Effects.Ended(guest, error)
-            : guest with { State = view.Running ? GuestState.Running : GuestState.Paused, Error = error });
+        if (view is null)
+        {
+            draft.Inventory = draft.Inventory.With(Effects.Ended(guest, error));
+            Revoke(draft, container => container.Guest == name);
+        }
+        else
+        {
+            draft.Inventory = draft.Inventory.With(guest with { State = view.Running ? GuestState.Running : GuestState.Paused, Error = error });
+        }
+    }
+
+    /// <summary>Takes back the right to groups that no guest has a device of any more.</summary>
+    private static void Revoke(Draft draft, Func<Container, bool> which)
+    {
+        foreach (Container container in draft.Inventory.Containers.Values.Where(container => container.State == ContainerState.Attached && which(container)))
+        {
+            if (container.Group is { } group && !container.Members.Any(member => draft.World.Guests.Values.Any(view => view.Devices.Contains(member.Address))))
+            {
+                draft.Do(new RevokeGroup(container.Id, group, "none of its devices is in a guest"));
+            }
+        }
     }
 }
