@@ -54,24 +54,14 @@ public sealed partial class LabHost : IAsyncDisposable
         Topology topology = Topology.Load(options.Topology);
         LabAssets assets = await LabAssets.PrepareAsync(progress, cancel).ConfigureAwait(false);
         string state = CreateState(options.StateDirectory);
-        for (int attempt = 1; ; attempt++)
+        try
         {
-            var clock = Stopwatch.StartNew();
-            progress?.Report($"booting {topology.Name} (kernel {assets.KernelRelease}) in {state}");
-            try
-            {
-                LabHost lab = await BootOnceAsync(options, topology, assets, state, cancel).ConfigureAwait(false);
-                progress?.Report($"up after {clock.Elapsed.TotalSeconds:0.0} s: port 8080 inside is {lab.ApiUrl}");
-                return lab;
-            }
-            catch (TimeoutException) when (attempt == 1)
-            {
-                progress?.Report($"the lab did not answer within {options.BootTimeout.TotalSeconds:0} s: starting it afresh, once");
-            }
-            catch (TimeoutException)
-            {
-                throw new LabException($"the lab did not answer within {options.BootTimeout.TotalSeconds:0} s, twice. {ConsoleTail(state)}");
-            }
+            return await BootTwiceAsync(options, topology, assets, state, progress, cancel).ConfigureAwait(false);
+        }
+        catch when (options.StateDirectory is null)
+        {
+            Directory.Delete(state, recursive: true);
+            throw;
         }
     }
 
@@ -186,6 +176,30 @@ public sealed partial class LabHost : IAsyncDisposable
 
         _qemu.Dispose();
         return ValueTask.CompletedTask;
+    }
+
+    private static async Task<LabHost> BootTwiceAsync(
+        LabOptions options, Topology topology, LabAssets assets, string state, IProgress<string>? progress, CancellationToken cancel)
+    {
+        for (int attempt = 1; ; attempt++)
+        {
+            var clock = Stopwatch.StartNew();
+            progress?.Report($"booting {topology.Name} (kernel {assets.KernelRelease}) in {state}");
+            try
+            {
+                LabHost lab = await BootOnceAsync(options, topology, assets, state, cancel).ConfigureAwait(false);
+                progress?.Report($"up after {clock.Elapsed.TotalSeconds:0.0} s: port 8080 inside is {lab.ApiUrl}");
+                return lab;
+            }
+            catch (TimeoutException) when (attempt == 1)
+            {
+                progress?.Report($"the lab did not answer within {options.BootTimeout.TotalSeconds:0} s: starting it afresh, once");
+            }
+            catch (TimeoutException)
+            {
+                throw new LabException($"the lab did not answer within {options.BootTimeout.TotalSeconds:0} s, twice. {ConsoleTail(state)}");
+            }
+        }
     }
 
     private static async Task<LabHost> BootOnceAsync(

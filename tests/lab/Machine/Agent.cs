@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Net.Sockets;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
@@ -38,11 +39,16 @@ internal sealed class Agent : IDisposable
                     await channel.SynchronizeAsync(Random.Shared.NextInt64(1L << 50), cancel).ConfigureAwait(false);
                     return new Agent(channel, turn);
                 }
-                catch
+                catch (Exception exception)
                 {
                     channel?.Dispose();
                     await turn.DisposeAsync().ConfigureAwait(false);
-                    throw;
+
+                    // QEMU names its sockets a moment before it listens on them.
+                    if (exception is not SocketException { SocketErrorCode: SocketError.ConnectionRefused })
+                    {
+                        throw;
+                    }
                 }
             }
 
