@@ -1,18 +1,19 @@
 // The C library: every call that AssignHub makes into it, under libc's own names, and how an errno becomes a HostFault.
-// No other file imports native code. Calls return what libc returns, or -errno, so that nothing can overwrite the error
-// between the call and its reading; EINTR is retried here and seen by no caller.
+// No other file imports native code. The calls with a capital are the ones with safe handles: they return what libc returns, or -errno,
+// so that nothing can overwrite the error between the call and its reading, and retry EINTR; the plain ones leave errno to the marshaller.
 
 using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
 
 namespace AssignHub.Engine;
 
-/// <summary>libc's calls with safe handles, and its constants (the values that x86-64, arm64 and ppc64le share).</summary>
+/// <summary>libc's calls, and its constants (the values that x86-64, arm64 and ppc64le share, where nothing else is said).</summary>
 internal static unsafe partial class Libc
 {
+    private const string Library = "libc";
+
     /// <summary><c>open</c>: for reading and writing (<c>fcntl.h</c>).</summary>
     public const int O_RDWR = 2;
-    /// <summary><c>open</c>: the descriptor does not survive an exec. A VFIO descriptor that leaks into a child would keep a group held.</summary>
-    public const int O_CLOEXEC = 0x80000;
     /// <summary><c>eventfd</c>: close on exec (<c>sys/eventfd.h</c>).</summary>
     public const int EFD_CLOEXEC = 0x80000;
     /// <summary><c>eventfd</c>: a read of a zero counter fails with EAGAIN and does not wait.</summary>
@@ -231,39 +232,212 @@ internal static unsafe partial class Libc
 
     // open and ioctl are variadic in C. The fixed signatures below are good where variadic integers travel like named ones:
     // on every Linux ABI that .NET has.
-    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    [LibraryImport(Library, SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int open(string pathname, int flags, uint mode);
 
-    [LibraryImport("libc", SetLastError = true)]
+    [LibraryImport(Library, SetLastError = true)]
     private static partial int ioctl(SafeHandle fd, nuint request, nuint argument);
 
-    [LibraryImport("libc", SetLastError = true)]
+    [LibraryImport(Library, SetLastError = true)]
     private static partial nint mmap(nint address, nuint length, int prot, int flags, SafeHandle fd, long offset);
 
-    [LibraryImport("libc", SetLastError = true)]
+    [LibraryImport(Library, SetLastError = true)]
     private static partial nint mmap(nint address, nuint length, int prot, int flags, int fd, long offset);
 
-    [LibraryImport("libc", SetLastError = true)]
+    [LibraryImport(Library, SetLastError = true)]
     private static partial int munmap(nint address, nuint length);
 
-    [LibraryImport("libc", SetLastError = true)]
+    [LibraryImport(Library, SetLastError = true)]
     private static partial nint pread(SafeHandle fd, byte* buffer, nuint count, long offset);
 
-    [LibraryImport("libc", SetLastError = true)]
+    [LibraryImport(Library, SetLastError = true)]
     private static partial nint pwrite(SafeHandle fd, byte* buffer, nuint count, long offset);
 
-    [LibraryImport("libc", SetLastError = true)]
+    [LibraryImport(Library, SetLastError = true)]
     private static partial nint read(SafeHandle fd, void* buffer, nuint count);
 
-    [LibraryImport("libc", SetLastError = true)]
+    [LibraryImport(Library, SetLastError = true)]
     private static partial nint write(SafeHandle fd, void* buffer, nuint count);
 
-    [LibraryImport("libc", SetLastError = true)]
+    [LibraryImport(Library, SetLastError = true)]
     private static partial int eventfd(uint initval, int flags);
 
-    [LibraryImport("libc", SetLastError = true)]
+    [LibraryImport(Library, SetLastError = true)]
     private static partial int poll(pollfd* fds, nuint nfds, int timeout);
 
-    [LibraryImport("libc", SetLastError = true)]
-    private static partial int close(int fd);
+
+    // asm-generic/fcntl.h and linux/fcntl.h; O_DIRECTORY and O_NOFOLLOW differ on Arm, so they are chosen at run time.
+    internal const int AT_FDCWD = -100;
+    internal const int AT_EMPTY_PATH = 0x1000;
+    internal const int AT_SYMLINK_NOFOLLOW = 0x100;
+    internal const int O_RDONLY = 0;
+    internal const int O_WRONLY = 1;
+    internal const int O_EXCL = 0x80;
+    internal const int O_NONBLOCK = 0x800;
+    /// <summary><c>open</c>: the descriptor does not survive an exec. A VFIO descriptor that leaks into a child would keep a group held.</summary>
+    internal const int O_CLOEXEC = 0x80000;
+    internal const int O_PATH = 0x200000;
+
+    internal static readonly int O_DIRECTORY =
+        RuntimeInformation.ProcessArchitecture is Architecture.Arm64 or Architecture.Arm or Architecture.Ppc64le ? 0x4000 : 0x10000;
+
+    // linux/stat.h
+    internal const uint STATX_CTIME = 0x80;
+    internal const uint STATX_INO = 0x100;
+    internal const uint STATX_BTIME = 0x800;
+
+    // linux/magic.h
+    internal const long PROC_SUPER_MAGIC = 0x9fa0;
+    internal const long SYSFS_MAGIC = 0x62656572;
+
+    // linux/if.h, asm-generic socket families
+    internal const ushort AF_INET = 2;
+    internal const ushort AF_INET6 = 10;
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int openat(int dirfd, byte* pathname, int flags);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int close(int fd);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial nint read(int fd, void* buf, nuint count);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial nint write(int fd, void* buf, nuint count);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial nint pread(int fd, void* buf, nuint count, long offset);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial nint readlinkat(int dirfd, byte* pathname, byte* buf, nuint bufsiz);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial nint getdents64(int fd, void* dirp, nuint count);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int statx(int dirfd, byte* pathname, int flags, uint mask, statx_t* statxbuf);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int faccessat(int dirfd, byte* pathname, int mode, int flags);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int statfs(byte* path, statfs_t* buf);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int fstatfs(int fd, statfs_t* buf);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int getifaddrs(ifaddrs_t** ifap);
+
+    [LibraryImport(Library)]
+    internal static partial void freeifaddrs(ifaddrs_t* ifa);
+
+    /// <summary><c>struct statx</c> of <c>linux/stat.h</c>: 256 bytes, the same on every architecture.</summary>
+    [StructLayout(LayoutKind.Explicit, Size = 256)]
+    internal struct statx_t
+    {
+        [FieldOffset(0)] internal uint stx_mask;
+        [FieldOffset(24)] internal uint stx_gid;
+        [FieldOffset(28)] internal ushort stx_mode;
+        [FieldOffset(32)] internal ulong stx_ino;
+        [FieldOffset(80)] internal long stx_btime_sec;
+        [FieldOffset(88)] internal uint stx_btime_nsec;
+        [FieldOffset(96)] internal long stx_ctime_sec;
+        [FieldOffset(104)] internal uint stx_ctime_nsec;
+        [FieldOffset(128)] internal uint stx_rdev_major;
+        [FieldOffset(132)] internal uint stx_rdev_minor;
+        [FieldOffset(136)] internal uint stx_dev_major;
+        [FieldOffset(140)] internal uint stx_dev_minor;
+    }
+
+    /// <summary>The head of <c>struct statfs</c> on 64-bit Linux, with room for the rest (120 bytes with glibc).</summary>
+    [StructLayout(LayoutKind.Explicit, Size = 256)]
+    internal struct statfs_t
+    {
+        [FieldOffset(0)] internal long f_type;
+    }
+
+    /// <summary><c>struct ifaddrs</c> of <c>ifaddrs.h</c>.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal struct ifaddrs_t
+    {
+        internal ifaddrs_t* ifa_next;
+        internal byte* ifa_name;
+        internal uint ifa_flags;
+        internal byte* ifa_addr;
+        internal byte* ifa_netmask;
+        internal byte* ifa_ifu;
+        internal void* ifa_data;
+    }
+
+    // asm-generic/unistd.h: the same numbers on every architecture; glibc wraps them only since 2.36.
+    internal const nint SYS_pidfd_send_signal = 424;
+    internal const nint SYS_pidfd_open = 434;
+
+    internal const int SIGKILL = 9;
+    internal const int RLIMIT_MEMLOCK = 8;
+    internal const int ESRCH = 3;
+    internal const int SOL_SOCKET = 1;
+    internal const int SCM_RIGHTS = 1;
+    internal const int SO_PEERCRED = 17;
+    internal const int MSG_NOSIGNAL = 0x4000;
+    internal const uint STATX_BASIC_STATS = 0x7ff;
+
+    [LibraryImport(Library, SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial int chown(string path, uint owner, uint group);
+
+    [LibraryImport(Library, SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial int statx(int dirfd, string path, int flags, uint mask, out statx_t buffer);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int prlimit(int pid, int resource, in RLimit newLimit, nint oldLimit);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial nint syscall(nint number, nint pid, nint flags);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial nint syscall(nint number, SafeFileHandle pidfd, nint signal, nint info, nint flags);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial nint sendmsg(SafeHandle socket, in MsgHdr message, int flags);
+
+    /// <summary><c>struct rlimit</c> with 64-bit members.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal struct RLimit
+    {
+        internal ulong rlim_cur;
+        internal ulong rlim_max;
+    }
+
+    /// <summary><c>struct msghdr</c> of glibc on 64-bit systems, 56 bytes.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal struct MsgHdr
+    {
+        internal void* msg_name;
+        internal uint msg_namelen;
+        internal IoVec* msg_iov;
+        internal nuint msg_iovlen;
+        internal void* msg_control;
+        internal nuint msg_controllen;
+        internal int msg_flags;
+    }
+
+    /// <summary><c>struct iovec</c>.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal struct IoVec
+    {
+        internal void* iov_base;
+        internal nuint iov_len;
+    }
+
+    /// <summary>A <c>struct cmsghdr</c> with one file descriptor: CMSG_LEN(4) is 20 and CMSG_SPACE(4) is 24 on 64-bit systems.</summary>
+    [StructLayout(LayoutKind.Sequential, Size = 24)]
+    internal struct CMsgFile
+    {
+        internal nuint cmsg_len;
+        internal int cmsg_level;
+        internal int cmsg_type;
+        internal int fd;
+    }
 }

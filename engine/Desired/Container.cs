@@ -25,6 +25,10 @@ public sealed record Container
     public bool Keep { get; init; }
     /// <summary>What the kernel said of its IOMMU when it was proven.</summary>
     public IommuReport? Iommu { get; init; }
+    /// <summary>What the kernel said of its devices when they were last opened by AssignHub.</summary>
+    public ImmutableArray<DeviceReport> Reports { get; init; } = [];
+    /// <summary>Why it failed, if it did.</summary>
+    public string? Error { get; init; }
     /// <summary>When it was claimed.</summary>
     public required DateTimeOffset CreatedAt { get; init; }
 

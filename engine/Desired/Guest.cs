@@ -1,6 +1,7 @@
 // A guest: the virtual machine that was asked for, and the process that is it.
 
 using System.Collections.Immutable;
+using System.Text.Json;
 using AssignHub.Engine.Pci;
 
 namespace AssignHub.Engine.Desired;
@@ -14,6 +15,8 @@ public sealed record Guest
     public long Generation { get; init; } = 1;
     /// <summary>How far it is.</summary>
     public GuestState State { get; init; }
+    /// <summary>The user that its process runs as, its own and nobody else's.</summary>
+    public required uint Uid { get; init; }
     /// <summary>Its process while it has one.</summary>
     public GuestProcess? Process { get; init; }
     /// <summary>The devices that it has or gets.</summary>
@@ -28,6 +31,13 @@ public sealed record Guest
 
     /// <summary>Whether it has, or is about to have, a process.</summary>
     public bool IsActive => State is GuestState.Starting or GuestState.Running or GuestState.Paused or GuestState.Stopping;
+
+    /// <summary>This guest without a device, neither asked for nor had.</summary>
+    public Guest Without(PciAddress device) => this with
+    {
+        Devices = Devices.Remove(device),
+        Spec = Spec with { Devices = Spec.Devices.Remove(device) },
+    };
 
     /// <summary>This guest with one device put in or replaced.</summary>
     public Guest With(GuestDevice device) => this with { Devices = Devices.SetItem(device.Address, device) };
@@ -62,6 +72,10 @@ public sealed record GuestSpec
     public bool Autostart { get; init; }
     /// <summary>Free key and value pairs.</summary>
     public ImmutableSortedDictionary<string, string> Labels { get; init; } = ImmutableSortedDictionary<string, string>.Empty;
+
+    /// <summary>Whether two specs ask for the same; immutable arrays compare by reference, so the records' own equality would not tell.</summary>
+    public bool IsSameAs(GuestSpec other) =>
+        JsonSerializer.Serialize(this, EngineJson.Default.GuestSpec) == JsonSerializer.Serialize(other, EngineJson.Default.GuestSpec);
 }
 
 /// <summary>Direct kernel boot; paths on the host that the guest's process can read.</summary>

@@ -76,6 +76,19 @@ public sealed record PciDevice
     public ImmutableArray<HostUse> HostUses { get; init; } = [];
     /// <summary>Offsets and ids of its capability lists, a fingerprint for the check after a reset.</summary>
     public string CapabilityFingerprint { get; init; } = "";
+    /// <summary>Its PCI Express type; <see cref="PcieType.None"/> for conventional PCI.</summary>
+    public PcieType PcieType { get; init; } = PcieType.None;
+    /// <summary>Access control services, or null where it has none. A switch port without them lets its neighbours reach each other.</summary>
+    public PciAcs? Acs { get; init; }
+    /// <summary>Its name below <c>/dev/vfio/devices</c> (<c>vfio0</c>) while a VFIO driver with character devices has it.</summary>
+    public string? VfioDevice { get; init; }
+    /// <summary>
+    /// Whether the kernel holds the device's lock: a bind, unbind or reset is under way, or hangs. <see cref="DriverOverride"/> and
+    /// <see cref="SriovState.NumVfs"/> are then as they were last read; <see cref="Driver"/> may be neither the old nor the new one.
+    /// </summary>
+    public bool Busy { get; init; }
+    /// <summary>Whether configuration space answered when it was last read (at the first sight of the device).</summary>
+    public bool Answers { get; init; } = true;
 
     /// <summary>Whether it is a PCI-to-PCI bridge or port.</summary>
     public bool IsBridge => Bridge is not null;
@@ -96,7 +109,11 @@ public sealed record SriovState(int TotalVfs, int NumVfs, PciAddress? PhysicalFu
 /// <param name="Kind">What sort of use.</param>
 /// <param name="Detail">The evidence in words: <c>nvme0n1p2 is mounted at /var/lib</c>.</param>
 /// <param name="Remedy">What ends this use, literally: <c>unmount /var/lib</c>.</param>
-public sealed record HostUse(HostUseKind Kind, string Detail, string Remedy);
+public sealed record HostUse(HostUseKind Kind, string Detail, string Remedy)
+{
+    /// <summary>Whether the root file system stands on it: no override lifts that.</summary>
+    public bool IsRootFilesystem { get; init; }
+}
 
 /// <summary>Sorts of use by the host.</summary>
 public enum HostUseKind
@@ -136,6 +153,18 @@ public sealed record VfioSupport
     public bool IommuEnabled { get; init; }
     /// <summary>Whether the VFIO modules are there or can be loaded.</summary>
     public bool Available { get; init; }
+    /// <summary>Whether <c>vfio-pci</c> is loaded (or built in) now, so that nothing has to be loaded first.</summary>
+    public bool ModuleLoaded { get; init; }
+    /// <summary>Whether <c>/dev/vfio/vfio</c> is there: containers of the type1 and spapr backends.</summary>
+    public bool ContainerNode { get; init; }
+    /// <summary>Whether <c>/dev/iommu</c> is there: containers of the iommufd backend.</summary>
+    public bool IommufdNode { get; init; }
+    /// <summary>Whether <c>vfio.enable_unsafe_noiommu_mode</c> is on.</summary>
+    public bool NoIommuAllowed { get; init; }
+    /// <summary>Whether <c>pcie_acs_override</c> is on the kernel command line: groups may be smaller than what the hardware isolates.</summary>
+    public bool AcsOverride { get; init; }
+    /// <summary>Whether <c>allow_unsafe_interrupts</c> is on: a guest may forge interrupts.</summary>
+    public bool UnsafeInterrupts { get; init; }
     /// <summary>What is wrong or worth knowing, in words.</summary>
     public ImmutableArray<string> Warnings { get; init; } = [];
 }

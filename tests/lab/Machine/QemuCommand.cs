@@ -16,7 +16,7 @@ internal static class QemuCommand
         string append = string.Join(' ', [
             // A kernel that knows it is emulated need not guard against speculation; nothing here is a secret.
             "console=ttyS0 loglevel=4 log_buf_len=4M panic=-1 mitigations=off init_on_alloc=0 nowatchdog audit=0 random.trust_cpu=on",
-            "intel_iommu=on iommu=nopt",
+            "intel_iommu=on iommu=nopt no_timer_check",
             $"lab.kernel=kernel/{assets.KernelRelease} lab.guest={Path.GetFileName(assets.MachineGuestInitrd)} lab.mac={ManagementMac}",
             .. topology.KernelArguments, .. options.KernelArguments]);
         List<string> arguments =

@@ -1,0 +1,51 @@
+// The commands and their options.
+
+using System.CommandLine;
+
+namespace AssignHub.Api.Cli;
+
+internal static class CommandLine
+{
+    private static readonly Option<string> Sysfs = new("--sysfs") { Description = "the sysfs of a synthetic host", HelpName = "DIR" };
+    private static readonly Option<string> Proc = new("--proc") { Description = "the /proc of a synthetic host", HelpName = "DIR" };
+
+    public static RootCommand Build() => new("AssignHub hands PCI devices to virtual machines.") { Serve(), Scan(), OpenApi() };
+
+    private static Command Serve()
+    {
+        var listen = new Option<string>("--listen") { Description = "where to listen (http://127.0.0.1:8080)", HelpName = "URL" };
+        var data = new Option<string>("--data") { Description = "database, guest runtime files and the first token (/var/lib/assignhub)", HelpName = "DIR" };
+        var plain = new Option<bool>("--allow-plaintext") { Description = "listen beyond loopback without TLS" };
+        var command = new Command("serve", "Run the service") { listen, data, plain, Sysfs, Proc };
+        command.SetAction((parsed, cancellation) => ServeCommand.RunAsync(
+            settings => settings with
+            {
+                Listen = parsed.GetValue(listen) ?? settings.Listen,
+                Data = parsed.GetValue(data) ?? settings.Data,
+                AllowPlaintext = parsed.GetValue(plain) || settings.AllowPlaintext,
+                Sysfs = parsed.GetValue(Sysfs) ?? settings.Sysfs,
+                Proc = parsed.GetValue(Proc) ?? settings.Proc,
+            },
+            cancellation));
+        return command;
+    }
+
+    private static Command Scan()
+    {
+        var json = new Option<bool>("--json") { Description = "as JSON, the same as GET /v1/groups" };
+        var command = new Command("scan", "Show the host's groups, and what is assignable and why not") { json, Sysfs, Proc };
+        command.SetAction(parsed => ScanCommand.Run(parsed.GetValue(Sysfs), parsed.GetValue(Proc), parsed.GetValue(json)));
+        return command;
+    }
+
+    private static Command OpenApi()
+    {
+        var command = new Command("openapi", "Write the API's OpenAPI document");
+        command.SetAction(async (_, _) =>
+        {
+            await using Microsoft.AspNetCore.Builder.WebApplication app = Service.Build(new Settings());
+            await Console.Out.WriteAsync(await Http.OpenApi.WriteAsync(app.Services).ConfigureAwait(false)).ConfigureAwait(false);
+        });
+        return command;
+    }
+}

@@ -1,0 +1,133 @@
+// /v1/containers: claims, each on exactly one group.
+
+using System.Collections.Immutable;
+using AssignHub.Api.Http;
+using AssignHub.Engine.Desired;
+using AssignHub.Engine.Operations;
+using AssignHub.Engine.Pci;
+using AssignHub.Engine.Rules;
+using AssignHub.Engine.Vfio;
+
+namespace AssignHub.Api.Containers;
+
+/// <summary>A claim on one group.</summary>
+public sealed record ContainerResource
+{
+    /// <summary>The host's name.</summary>
+    public required string Host { get; init; }
+    /// <summary>Its id.</summary>
+    public required string Id { get; init; }
+    /// <summary>Its group's number at this boot; null while the group is not there.</summary>
+    public int? Group { get; init; }
+    /// <summary>All members of the group, bridges too.</summary>
+    public required ImmutableArray<PciAddress> Devices { get; init; }
+    /// <summary>How it reaches the IOMMU; null until it was first opened.</summary>
+    public string? Backend { get; init; }
+    /// <summary>The guest that it belongs to, or null.</summary>
+    public string? Guest { get; init; }
+    /// <summary>How far it is.</summary>
+    public required ContainerState State { get; init; }
+    /// <summary>Whether the reservation stays when the guest lets go.</summary>
+    public required bool Keep { get; init; }
+    /// <summary>What the kernel said of its IOMMU; null until it was first opened.</summary>
+    public IommuReport? Iommu { get; init; }
+    /// <summary>The driver that each device goes back to at release; null for one that had none.</summary>
+    public required ImmutableSortedDictionary<PciAddress, string?> OriginalDrivers { get; init; }
+    /// <summary>Why it failed or was fenced, if it was.</summary>
+    public string? Error { get; init; }
+    /// <summary>When it was claimed.</summary>
+    public required DateTimeOffset CreatedAt { get; init; }
+
+    /// <summary>Shows a container.</summary>
+    public static ContainerResource From(Container container, string host) => new()
+    {
+        Host = host,
+        Id = container.Id,
+        Group = container.Group,
+        Devices = [.. container.Members.Select(member => member.Address)],
+        Backend = container.Backend,
+        Guest = container.Guest,
+        State = container.State,
+        Keep = container.Keep,
+        Iommu = container.Iommu,
+        OriginalDrivers = container.Endpoints.ToImmutableSortedDictionary(member => member.Address, member => member.OriginalDriver),
+        Error = container.Error,
+        CreatedAt = container.CreatedAt,
+    };
+}
+
+/// <summary>What to claim: a group by its number, or by one device in it.</summary>
+public sealed record ContainerRequest
+{
+    /// <summary>The group's number.</summary>
+    public int? Group { get; init; }
+    /// <summary>A device; its whole group is taken.</summary>
+    public PciAddress? Device { get; init; }
+    /// <summary>The guest that it is for.</summary>
+    public string? Guest { get; init; }
+    /// <summary>Whether the reservation stays when the guest lets go.</summary>
+    public bool Keep { get; init; }
+}
+
+internal static class ContainerEndpoints
+{
+    public static void Map(RouteGroupBuilder v1)
+    {
+        RouteGroupBuilder containers = v1.MapGroup("/containers").WithTags("Claims");
+        containers.MapGet("", List).WithName("listContainers").WithSummary("List the containers")
+            .Produces<Page<ContainerResource>>().WithParameters(Parameters.Paging, Parameters.Filters("guest", "state")).WithProblems(ProblemCode.ValidationFailed);
+        containers.MapPost("", ClaimAsync).WithName("claimGroup").WithSummary("Claim a group")
+            .WithDescription("Takes the whole group off its host drivers and proves the claim against the kernel. Every reason against it is named, and then nothing was touched.")
+            .Accepts<ContainerRequest>("application/json").ProducesChange<ContainerResource>(StatusCodes.Status201Created)
+            .WithProblems(ProblemCode.ValidationFailed, ProblemCode.GroupNotFound, ProblemCode.GroupOwned);
+        containers.MapGet("/{id}", Get).WithName("getContainer").WithSummary("Get a container")
+            .Produces<ContainerResource>().WithProblems(ProblemCode.ContainerNotFound);
+        containers.MapDelete("/{id}", ReleaseAsync).WithName("releaseContainer").WithSummary("Release a group")
+            .WithDescription("Every device goes back to the driver that it came from.")
+            .ProducesRemoval().WithProblems(ProblemCode.ContainerNotFound, ProblemCode.GuestRunning);
+    }
+
+    private static IResult List(HttpRequest request, Observer observer)
+    {
+        World world = observer.World;
+        IEnumerable<ContainerResource> all = world.Inventory.Containers.Values
+            .Where(container => (request.Query["guest"] is not [{ } guest] || guest == container.Guest)
+                && (request.Query["state"] is not [{ } state] || string.Equals(state, container.State.ToString(), StringComparison.OrdinalIgnoreCase)))
+            .Select(container => ContainerResource.From(container, world.Host.Host));
+        return TypedResults.Json(Pages.Of(request, all, container => container.Id), ApiJson.Default.PageContainerResource);
+    }
+
+    private static IResult Get(HttpContext http, string id, Observer observer)
+    {
+        World world = observer.World;
+        return world.Inventory.Containers.TryGetValue(id, out Container? container)
+            ? TypedResults.Json(ContainerResource.From(container, world.Host.Host), ApiJson.Default.ContainerResource)
+            : Problems.Refused(http, [Refusals.ContainerNotFound(id)]);
+    }
+
+    private static async Task<IResult> ClaimAsync(HttpContext http, ChangeEndpoints changes)
+    {
+        ContainerRequest request = await http.Request.BodyAsync(ApiJson.Default.ContainerRequest, http.RequestAborted).ConfigureAwait(false);
+        if (request.Group is null && request.Device is null)
+        {
+            throw BadRequestException.Of("group", "a group, or a device in it, has to be named");
+        }
+
+        if (request.Group is < 0)
+        {
+            throw BadRequestException.Of("group", "has to be 0 or more");
+        }
+
+        return await changes.SubmitAsync(http, new ClaimGroup(request.Group, request.Device, request.Guest, request.Keep), world => Created(world, request)).ConfigureAwait(false);
+    }
+
+    private static Task<IResult> ReleaseAsync(HttpContext http, string id, ChangeEndpoints changes) =>
+        changes.SubmitAsync(http, new ReleaseContainer(id), _ => TypedResults.NoContent());
+
+    private static IResult Created(World world, ContainerRequest request)
+    {
+        Container container = world.Inventory.Containers.Values.First(container => container.Group is { } group && group == request.Group
+            || request.Device is { } device && container.Members.Any(member => member.Address == device));
+        return TypedResults.Created($"/v1/containers/{container.Id}", ContainerResource.From(container, world.Host.Host));
+    }
+}

@@ -1,0 +1,132 @@
+// /v1/guests: virtual machines, and their devices below each.
+
+using AssignHub.Api.Http;
+using AssignHub.Engine.Desired;
+using AssignHub.Engine.Guests;
+using AssignHub.Engine.Operations;
+using AssignHub.Engine.Pci;
+using AssignHub.Engine.Rules;
+
+namespace AssignHub.Api.Guests;
+
+internal static class GuestEndpoints
+{
+    public static void Map(RouteGroupBuilder v1)
+    {
+        RouteGroupBuilder guests = v1.MapGroup("/guests").WithTags("Guests");
+        guests.MapGet("", List).WithName("listGuests").WithSummary("List the guests")
+            .Produces<Page<GuestResource>>().WithParameters(Parameters.Paging, Parameters.Filters("state")).WithProblems(ProblemCode.ValidationFailed);
+        guests.MapPost("", CreateAsync).WithName("createGuest").WithSummary("Create a guest and reserve its devices")
+            .WithDescription("Each device is reserved with its whole group. The guest does not run until it is started.")
+            .Accepts<GuestRequest>("application/json").ProducesChange<GuestResource>(StatusCodes.Status201Created)
+            .WithProblems(ProblemCode.ValidationFailed, ProblemCode.DeviceNotFound, ProblemCode.GroupOwned);
+        guests.MapGet("/{name}", Get).WithName("getGuest").WithSummary("Get a guest")
+            .Produces<GuestResource>().WithProblems(ProblemCode.GuestNotFound);
+        guests.MapDelete("/{name}", DeleteAsync).WithName("deleteGuest").WithSummary("Delete a guest")
+            .WithDescription("Its devices go back to the host, except those in containers that are kept. A running guest is deleted with force only.")
+            .WithParameters(Parameters.Force).ProducesRemoval().WithProblems(ProblemCode.ValidationFailed, ProblemCode.GuestNotFound, ProblemCode.GuestRunning);
+        MapVerb(guests, "start", "Launch a guest with its devices", (name, _) => new StartGuest(name));
+        MapVerb(guests, "stop", "End a guest; its devices stay reserved", (name, force) => new StopGuest(name, force));
+        MapVerb(guests, "pause", "Hold a guest's CPUs", (name, _) => new PauseGuest(name));
+        MapVerb(guests, "resume", "Let a guest's CPUs run again", (name, _) => new ResumeGuest(name));
+        guests.MapGet("/{name}/console", Console).WithName("getGuestConsole").WithSummary("Get what a guest wrote to its serial console")
+            .Produces<string>(contentType: "text/plain").WithProblems(ProblemCode.GuestNotFound);
+
+        guests.MapGet("/{name}/devices", ListDevices).WithName("listGuestDevices").WithSummary("List a guest's devices")
+            .Produces<Page<GuestDeviceResource>>().WithParameters(Parameters.Paging).WithProblems(ProblemCode.ValidationFailed, ProblemCode.GuestNotFound);
+        guests.MapPost("/{name}/devices", AttachAsync).WithName("attachDevice").WithSummary("Give a device to a guest")
+            .WithDescription("With its whole group, and at once if the guest runs.")
+            .Accepts<DeviceSelection>("application/json").ProducesChange<GuestDeviceResource>(StatusCodes.Status201Created)
+            .WithProblems(ProblemCode.ValidationFailed, ProblemCode.GuestNotFound, ProblemCode.GroupOwned);
+        guests.MapGet("/{name}/devices/{address}", GetDevice).WithName("getGuestDevice").WithSummary("Get a guest's device")
+            .Produces<GuestDeviceResource>().WithProblems(ProblemCode.ValidationFailed, ProblemCode.GuestNotFound);
+        guests.MapDelete("/{name}/devices/{address}", DetachAsync).WithName("detachDevice").WithSummary("Take a device out of a guest")
+            .WithDescription("Done when the guest let go, QEMU said so and the kernel shows the device closed. With its last device the group goes back to the host, unless it is kept.")
+            .ProducesRemoval().WithProblems(ProblemCode.ValidationFailed, ProblemCode.GuestNotFound, ProblemCode.Busy, ProblemCode.UnplugTimeout);
+    }
+
+    private static void MapVerb(RouteGroupBuilder guests, string verb, string summary, Func<string, bool, Change> change)
+    {
+        RouteHandlerBuilder route = guests.MapPost($"/{{name}}/{verb}", (HttpContext http, string name, ChangeEndpoints changes) =>
+                changes.SubmitAsync(http, change(name, verb == "stop" && http.Request.Flag("force")), world => Show(world, name)))
+            .WithName($"{verb}Guest").WithSummary(summary).ProducesChange<GuestResource>()
+            .WithProblems(ProblemCode.ValidationFailed, ProblemCode.GuestNotFound, ProblemCode.GuestNotRunning, ProblemCode.QemuError);
+        if (verb == "stop")
+        {
+            route.WithParameters(Parameters.Force);
+        }
+    }
+
+    private static IResult Show(World world, string name) =>
+        TypedResults.Json(GuestResource.From(world, world.Inventory.Guests[name]), ApiJson.Default.GuestResource);
+
+    private static IResult List(HttpRequest request, Observer observer)
+    {
+        World world = observer.World;
+        IEnumerable<GuestResource> all = world.Inventory.Guests.Values
+            .Where(guest => request.Query["state"] is not [{ } state] || string.Equals(state, guest.State.ToString(), StringComparison.OrdinalIgnoreCase))
+            .Select(guest => GuestResource.From(world, guest));
+        return TypedResults.Json(Pages.Of(request, all, guest => guest.Name), ApiJson.Default.PageGuestResource);
+    }
+
+    private static IResult Get(HttpContext http, string name, Observer observer)
+    {
+        World world = observer.World;
+        return world.Inventory.Guests.ContainsKey(name) ? Show(world, name) : Problems.Refused(http, [Refusals.GuestNotFound(name)]);
+    }
+
+    private static async Task<IResult> CreateAsync(HttpContext http, ChangeEndpoints changes)
+    {
+        GuestRequest request = await http.Request.BodyAsync(ApiJson.Default.GuestRequest, http.RequestAborted).ConfigureAwait(false);
+        GuestSpec spec = GuestValidation.ToSpec(request);
+        return await changes.SubmitAsync(http, new CreateGuest(spec), world =>
+            TypedResults.Created($"/v1/guests/{spec.Name}", GuestResource.From(world, world.Inventory.Guests[spec.Name]))).ConfigureAwait(false);
+    }
+
+    private static Task<IResult> DeleteAsync(HttpContext http, string name, ChangeEndpoints changes) =>
+        changes.SubmitAsync(http, new DeleteGuest(name, http.Request.Flag("force")), _ => TypedResults.NoContent());
+
+    private static IResult Console(HttpContext http, string name, Observer observer, GuestProcesses processes)
+    {
+        if (!observer.World.Inventory.Guests.ContainsKey(name))
+        {
+            return Problems.Refused(http, [Refusals.GuestNotFound(name)]);
+        }
+
+        string path = processes.PathsOf(name).ConsoleLog;
+        return File.Exists(path)
+            ? TypedResults.Stream(File.Open(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete), "text/plain; charset=utf-8")
+            : TypedResults.Text("");
+    }
+
+    private static IResult ListDevices(HttpContext http, string name, Observer observer)
+    {
+        World world = observer.World;
+        return world.Inventory.Guests.TryGetValue(name, out Guest? guest)
+            ? TypedResults.Json(
+                Pages.Of(http.Request, guest.Devices.Values.Select(device => GuestDeviceResource.From(world, device)), device => device.Address.ToString()),
+                ApiJson.Default.PageGuestDeviceResource)
+            : Problems.Refused(http, [Refusals.GuestNotFound(name)]);
+    }
+
+    private static IResult GetDevice(HttpContext http, string name, string address, Observer observer)
+    {
+        PciAddress device = Requests.Address(address);
+        World world = observer.World;
+        return !world.Inventory.Guests.TryGetValue(name, out Guest? guest) ? Problems.Refused(http, [Refusals.GuestNotFound(name)])
+            : guest.Devices.TryGetValue(device, out GuestDevice? found)
+                ? TypedResults.Json(GuestDeviceResource.From(world, found), ApiJson.Default.GuestDeviceResource)
+                : Problems.Refused(http, [Refusals.NotInGuest(device, name)]);
+    }
+
+    private static async Task<IResult> AttachAsync(HttpContext http, string name, ChangeEndpoints changes)
+    {
+        DeviceSelection request = await http.Request.BodyAsync(ApiJson.Default.DeviceSelection, http.RequestAborted).ConfigureAwait(false);
+        return await changes.SubmitAsync(http, new AttachDevice(name, request.Address), world => TypedResults.Created(
+            $"/v1/guests/{name}/devices/{request.Address}",
+            GuestDeviceResource.From(world, world.Inventory.Guests[name].Devices[request.Address]))).ConfigureAwait(false);
+    }
+
+    private static Task<IResult> DetachAsync(HttpContext http, string name, string address, ChangeEndpoints changes) =>
+        changes.SubmitAsync(http, new DetachDevice(name, Requests.Address(address)), _ => TypedResults.NoContent());
+}

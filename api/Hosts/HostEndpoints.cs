@@ -1,0 +1,69 @@
+// /v1/host: the machine itself.
+
+using System.Collections.Immutable;
+using AssignHub.Api.Http;
+using AssignHub.Engine.Operations;
+using AssignHub.Engine.Rules;
+using AssignHub.Engine.Vfio;
+
+namespace AssignHub.Api.Hosts;
+
+/// <summary>The host, and what it offers for assigning devices.</summary>
+public sealed record HostResource
+{
+    /// <summary>The host's name.</summary>
+    public required string Host { get; init; }
+    /// <summary>The running kernel's release.</summary>
+    public required string KernelRelease { get; init; }
+    /// <summary>The kernel command line.</summary>
+    public required string KernelCommandLine { get; init; }
+    /// <summary>Whether an IOMMU is at work.</summary>
+    public required bool IommuEnabled { get; init; }
+    /// <summary>Whether VFIO is there or can be loaded.</summary>
+    public required bool VfioAvailable { get; init; }
+    /// <summary>The backend that containers get; null while VFIO is not loaded.</summary>
+    public string? Backend { get; init; }
+    /// <summary>Why that one, or why none.</summary>
+    public required string BackendReason { get; init; }
+    /// <summary>What makes the host less trustworthy than it looks.</summary>
+    public required ImmutableArray<string> Warnings { get; init; }
+    /// <summary>PCI functions.</summary>
+    public required int Devices { get; init; }
+    /// <summary>IOMMU groups.</summary>
+    public required int Groups { get; init; }
+    /// <summary>When the host was last read.</summary>
+    public required DateTimeOffset ReadAt { get; init; }
+
+    /// <summary>Shows the host.</summary>
+    public static HostResource From(World world, VfioProbe probe) => new()
+    {
+        Host = world.Host.Host,
+        KernelRelease = world.Host.KernelRelease,
+        KernelCommandLine = world.Host.KernelCommandLine,
+        IommuEnabled = world.Host.Vfio.IommuEnabled,
+        VfioAvailable = world.Host.Vfio.Available,
+        Backend = probe.Preferred,
+        BackendReason = probe.Reason,
+        Warnings = world.Host.Vfio.Warnings,
+        Devices = world.Host.Devices.Count,
+        Groups = world.Host.Groups.Count,
+        ReadAt = world.Host.ReadAt,
+    };
+}
+
+internal static class HostEndpoints
+{
+    public static void Map(RouteGroupBuilder v1)
+    {
+        RouteGroupBuilder host = v1.MapGroup("/host").WithTags("Hardware");
+        host.MapGet("", Get).WithName("getHost").WithSummary("Get the host").Produces<HostResource>().WithProblems();
+        host.MapPost("/rescan", Rescan).WithName("rescanHost").WithSummary("Read the whole host again").Produces<HostResource>().WithProblems(ProblemCode.HostFault);
+    }
+
+    private static IResult Get(Observer observer, HostPaths paths) => Show(observer.World, paths);
+
+    private static IResult Rescan(Observer observer, HostPaths paths) => Show(observer.Scan(), paths);
+
+    private static IResult Show(World world, HostPaths paths) =>
+        TypedResults.Json(HostResource.From(world, VfioProbe.Read(paths.DevRoot)), ApiJson.Default.HostResource);
+}

@@ -1,0 +1,83 @@
+// Bearer tokens. At its first start the service writes one for its administrator, readable by root only.
+
+using System.Security.Claims;
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Encodings.Web;
+using Microsoft.AspNetCore.Authentication;
+using Microsoft.Extensions.Options;
+
+namespace AssignHub.Api.Http;
+
+/// <summary>The administrator's token, kept in <c>admin.token</c> (mode 0600) in the data directory.</summary>
+public sealed class AdminToken
+{
+    private const int Bytes = 32;
+    private readonly byte[] _hash;
+
+    private AdminToken(string token) => _hash = Hash(token);
+
+    /// <summary>Reads the token, making one at the first start.</summary>
+    /// <param name="directory">The data directory.</param>
+    public static AdminToken ReadOrCreate(string directory)
+    {
+        string path = Path.Combine(directory, "admin.token");
+        if (!File.Exists(path))
+        {
+            // Written beside and moved, so that a crash leaves no empty token that would let nobody in.
+            string fresh = $"{path}.new";
+            File.Delete(fresh);
+            using (var file = new FileStream(fresh, new FileStreamOptions
+            {
+                Mode = FileMode.CreateNew,
+                Access = FileAccess.Write,
+                UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
+            }))
+            {
+                file.Write(Encoding.ASCII.GetBytes(Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(Bytes)) + "\n"));
+                file.Flush(flushToDisk: true);
+            }
+
+            File.Move(fresh, path);
+        }
+
+        string token = File.ReadAllText(path).Trim();
+        return token.Length > 0 ? new AdminToken(token) : throw new InvalidDataException($"{path} is empty; delete it and start again to get a new token");
+    }
+
+    /// <summary>Whether it is this token, in a time that does not tell how much of it is right.</summary>
+    public bool Matches(string token) => CryptographicOperations.FixedTimeEquals(_hash, Hash(token));
+
+    private static byte[] Hash(string token) => SHA256.HashData(Encoding.UTF8.GetBytes(token));
+}
+
+/// <summary>Lets in who has the token.</summary>
+internal sealed class BearerHandler(IOptionsMonitor<AuthenticationSchemeOptions> options, ILoggerFactory logger, UrlEncoder encoder, AdminToken admin)
+    : AuthenticationHandler<AuthenticationSchemeOptions>(options, logger, encoder)
+{
+    public const string SchemeName = "Bearer";
+
+    protected override Task<AuthenticateResult> HandleAuthenticateAsync()
+    {
+        string header = Request.Headers.Authorization.ToString();
+        if (!header.StartsWith("Bearer ", StringComparison.OrdinalIgnoreCase))
+        {
+            return Task.FromResult(AuthenticateResult.NoResult());
+        }
+
+        if (!admin.Matches(header["Bearer ".Length..].Trim()))
+        {
+            return Task.FromResult(AuthenticateResult.Fail("unknown token"));
+        }
+
+        var identity = new ClaimsIdentity([new Claim(ClaimTypes.Name, "admin")], SchemeName);
+        return Task.FromResult(AuthenticateResult.Success(new AuthenticationTicket(new ClaimsPrincipal(identity), SchemeName)));
+    }
+
+    protected override Task HandleChallengeAsync(AuthenticationProperties properties)
+    {
+        Response.StatusCode = StatusCodes.Status401Unauthorized;
+        Response.Headers.WWWAuthenticate = "Bearer realm=\"assignhub\"";
+        return Task.CompletedTask;
+    }
+}

@@ -1,0 +1,68 @@
+// How every change is answered: 200 with the plan for a dry run, 202 with the operation, or the resource when the client waits.
+
+using AssignHub.Api.Operations;
+using AssignHub.Engine.Operations;
+using AssignHub.Engine.Rules;
+
+namespace AssignHub.Api.Http;
+
+/// <summary>What an endpoint that changes something needs.</summary>
+/// <param name="coordinator">Takes the change in.</param>
+/// <param name="ledger">Knows the operations.</param>
+/// <param name="observer">Knows the world.</param>
+public sealed class ChangeEndpoints(Coordinator coordinator, Ledger ledger, Observer observer)
+{
+    /// <summary>Submits a change and answers as the client asked.</summary>
+    /// <param name="http">The request: <c>?dryRun=true</c>, <c>Prefer: wait=N</c>.</param>
+    /// <param name="change">The change.</param>
+    /// <param name="resource">The resource after the change, and where it is.</param>
+    public async Task<IResult> SubmitAsync(HttpContext http, Change change, Func<World, IResult> resource)
+    {
+        bool dryRun = http.Request.Flag("dryRun");
+        Submission submission = await coordinator.SubmitAsync(change, http.User.Identity?.Name ?? "anonymous", dryRun, http.RequestAborted).ConfigureAwait(false);
+        if (submission.Decision.Plan is not { } plan)
+        {
+            return Problems.Refused(http, submission.Decision.Refusals);
+        }
+
+        if (dryRun)
+        {
+            return TypedResults.Json(PlanResource.From(plan), ApiJson.Default.PlanResource);
+        }
+
+        if (!submission.InTheWay.IsEmpty)
+        {
+            return Problems.Refused(http, [.. submission.InTheWay.Select(id => Busy(change, id))]);
+        }
+
+        return submission.Operation is { } operation
+            ? await AnswerAsync(http, operation, resource).ConfigureAwait(false)
+            : resource(observer.World);
+    }
+
+    private async Task<IResult> AnswerAsync(HttpContext http, Operation operation, Func<World, IResult> resource)
+    {
+        Operation now = operation;
+        if (http.Request.PreferredWait() is { } wait)
+        {
+            using var timer = CancellationTokenSource.CreateLinkedTokenSource(http.RequestAborted);
+            timer.CancelAfter(wait);
+            now = await ledger.WaitAsync(operation.Id, timer.Token).ConfigureAwait(false) ?? operation;
+            http.Response.Headers["Preference-Applied"] = $"wait={wait.TotalSeconds:0}";
+        }
+
+        http.Response.Headers["AssignHub-Operation"] = $"/v1/operations/{operation.Id}";
+        return now.State switch
+        {
+            OperationState.Succeeded => resource(observer.World),
+            OperationState.Failed or OperationState.Cancelled => Problems.Failed(http, now.Error!),
+            _ => TypedResults.Accepted($"/v1/operations/{now.Id}", OperationResource.From(now, observer.World.Host.Host)),
+        };
+    }
+
+    private static Refusal Busy(Change change, long operation) => new(
+        ProblemCode.Busy, change.Subject, $"Operation {operation} holds what this needs.", $"Wait for it: GET /v1/operations/{operation}?wait=60.")
+    {
+        BlockedBy = [$"operation {operation}"],
+    };
+}

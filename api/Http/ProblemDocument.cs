@@ -1,0 +1,157 @@
+// Every failure's document (RFC 9457), and the one place that turns failures into it.
+
+using System.Collections.Immutable;
+using System.Diagnostics;
+using System.Text.Json;
+using AssignHub.Engine;
+using AssignHub.Engine.Guests;
+using AssignHub.Engine.Operations;
+using AssignHub.Engine.Rules;
+using Microsoft.AspNetCore.Diagnostics;
+using Microsoft.AspNetCore.Http.Features;
+
+namespace AssignHub.Api.Http;
+
+/// <summary>A problem, as <c>application/problem+json</c>.</summary>
+public sealed record ProblemDocument
+{
+    /// <summary>A URI that names the kind of problem.</summary>
+    public required string Type { get; init; }
+    /// <summary>The kind of problem in words.</summary>
+    public required string Title { get; init; }
+    /// <summary>The HTTP status.</summary>
+    public required int Status { get; init; }
+    /// <summary>What happened, in words.</summary>
+    public required string Detail { get; init; }
+    /// <summary>The kind of problem, by a name that does not change.</summary>
+    public required ProblemCode Code { get; init; }
+    /// <summary>Every refusal that applies, if it is a refusal.</summary>
+    public ImmutableArray<Refusal> Refusals { get; init; } = [];
+    /// <summary>Of <c>validation_failed</c>: what is wrong with which field.</summary>
+    public ImmutableSortedDictionary<string, string[]>? Errors { get; init; }
+    /// <summary>Of <c>host_fault</c>: what was tried.</summary>
+    public string? Operation { get; init; }
+    /// <summary>Of <c>host_fault</c>: the kernel's error.</summary>
+    public string? Errno { get; init; }
+    /// <summary>Of <c>qemu_error</c>: QEMU's own words.</summary>
+    public string? Qemu { get; init; }
+    /// <summary>Names this request in the service's log.</summary>
+    public required string TraceId { get; init; }
+}
+
+/// <summary>A request that is malformed: field by field.</summary>
+/// <param name="errors">What is wrong with which field.</param>
+/// <param name="code">The kind, where it is not the fields.</param>
+public sealed class BadRequestException(ImmutableSortedDictionary<string, string[]> errors, ProblemCode code = ProblemCode.ValidationFailed)
+    : Exception(string.Join("; ", errors.Select(error => $"{error.Key}: {string.Join(", ", error.Value)}")))
+{
+    /// <summary>What is wrong with which field.</summary>
+    public ImmutableSortedDictionary<string, string[]> Errors { get; } = errors;
+
+    /// <summary>The kind.</summary>
+    public ProblemCode Code { get; } = code;
+
+    /// <summary>One field is wrong.</summary>
+    public static BadRequestException Of(string field, string error) =>
+        new(ImmutableSortedDictionary<string, string[]>.Empty.Add(field, [error]));
+}
+
+/// <summary>Turns refusals, faults and exceptions into problem documents. Nothing else in the service does.</summary>
+public static partial class Problems
+{
+    /// <summary>The HTTP status of each code.</summary>
+    public static int StatusOf(ProblemCode code) => code switch
+    {
+        ProblemCode.ValidationFailed => StatusCodes.Status400BadRequest,
+        ProblemCode.Unauthenticated => StatusCodes.Status401Unauthorized,
+        ProblemCode.Forbidden => StatusCodes.Status403Forbidden,
+        ProblemCode.NotFound or ProblemCode.DeviceNotFound or ProblemCode.GroupNotFound or ProblemCode.BridgeNotFound
+            or ProblemCode.ContainerNotFound or ProblemCode.GuestNotFound or ProblemCode.OperationNotFound => StatusCodes.Status404NotFound,
+        ProblemCode.MethodNotAllowed => StatusCodes.Status405MethodNotAllowed,
+        ProblemCode.BodyTooLarge => StatusCodes.Status413PayloadTooLarge,
+        ProblemCode.UnsupportedMediaType => StatusCodes.Status415UnsupportedMediaType,
+        ProblemCode.QemuError => StatusCodes.Status502BadGateway,
+        ProblemCode.UnplugTimeout => StatusCodes.Status504GatewayTimeout,
+        ProblemCode.HostFault or ProblemCode.InternalError => StatusCodes.Status500InternalServerError,
+        _ => StatusCodes.Status409Conflict,
+    };
+
+    /// <summary>The answer to a refused change. A missing resource outranks the rest.</summary>
+    public static IResult Refused(HttpContext http, ImmutableArray<Refusal> refusals)
+    {
+        Refusal first = refusals.FirstOrDefault(refusal => StatusOf(refusal.Code) == StatusCodes.Status404NotFound) ?? refusals[0];
+        string detail = refusals.Length == 1 ? first.Message : $"{refusals.Length} reasons: {string.Join(" ", refusals.Select(refusal => refusal.Message))}";
+        return Answer(Document(http, first.Code, detail) with { Refusals = refusals });
+    }
+
+    /// <summary>The answer to a change that failed on its way.</summary>
+    public static IResult Failed(HttpContext http, Problem problem) => Answer(Document(http, problem.Code, problem.Detail) with
+    {
+        Refusals = problem.Refusals,
+        Operation = problem.Operation,
+        Errno = problem.Errno,
+        Qemu = problem.Qemu,
+    });
+
+    /// <summary>Whatever was thrown on the way to an answer.</summary>
+    public static async Task OnExceptionAsync(HttpContext http)
+    {
+        Exception error = http.Features.GetRequiredFeature<IExceptionHandlerFeature>().Error;
+        ProblemDocument document = error switch
+        {
+            BadRequestException bad => Document(http, bad.Code, bad.Message) with { Errors = bad.Errors },
+            BadHttpRequestException { StatusCode: StatusCodes.Status413PayloadTooLarge } => Document(
+                http, ProblemCode.BodyTooLarge, "The body is larger than 1 MiB."),
+            BadHttpRequestException bad => Document(http, ProblemCode.ValidationFailed, bad.Message),
+            QemuException qemu => Document(http, ProblemCode.QemuError, qemu.Message) with { Qemu = qemu.Fault.Description },
+            HostFault fault => Document(http, ProblemCode.HostFault, fault.Message) with { Operation = fault.Operation, Errno = fault.Errno.ToString() },
+            _ => Document(http, ProblemCode.InternalError, "AssignHub failed at this request; the log has the trace id."),
+        };
+        if (document.Code == ProblemCode.InternalError)
+        {
+            LogFailure(http.RequestServices.GetRequiredService<ILoggerFactory>().CreateLogger(typeof(Problems)), error, http.Request.Method, http.Request.Path, document.TraceId);
+        }
+
+        await Answer(document).ExecuteAsync(http).ConfigureAwait(false);
+    }
+
+    /// <summary>The bodies of answers that the framework gives without one.</summary>
+    public static Task OnStatusAsync(HttpContext http)
+    {
+        (ProblemCode code, string detail) = http.Response.StatusCode switch
+        {
+            StatusCodes.Status401Unauthorized => (ProblemCode.Unauthenticated, "A bearer token is needed: Authorization: Bearer …"),
+            StatusCodes.Status403Forbidden => (ProblemCode.Forbidden, "The token does not allow this."),
+            StatusCodes.Status404NotFound => (ProblemCode.NotFound, $"There is nothing at {http.Request.Path}."),
+            StatusCodes.Status405MethodNotAllowed => (ProblemCode.MethodNotAllowed, $"{http.Request.Path} has no {http.Request.Method}."),
+            StatusCodes.Status413PayloadTooLarge => (ProblemCode.BodyTooLarge, "The body is larger than 1 MiB."),
+            StatusCodes.Status415UnsupportedMediaType => (ProblemCode.UnsupportedMediaType, "The body has to be application/json."),
+            _ => (ProblemCode.ValidationFailed, "The request is malformed."),
+        };
+        return Answer(Document(http, code, detail) with { Status = http.Response.StatusCode }).ExecuteAsync(http);
+    }
+
+    private static ProblemDocument Document(HttpContext http, ProblemCode code, string detail) => new()
+    {
+        Type = $"urn:assignhub:problem:{NameOf(code)}",
+        Title = Title(code),
+        Status = StatusOf(code),
+        Detail = detail,
+        Code = code,
+        TraceId = Activity.Current?.TraceId.ToHexString() ?? http.TraceIdentifier,
+    };
+
+    private static IResult Answer(ProblemDocument document) =>
+        TypedResults.Json(document, ApiJson.Default.ProblemDocument, "application/problem+json", document.Status);
+
+    private static string NameOf(ProblemCode code) => JsonNamingPolicy.SnakeCaseLower.ConvertName(code.ToString());
+
+    private static string Title(ProblemCode code)
+    {
+        string words = NameOf(code).Replace('_', ' ');
+        return char.ToUpperInvariant(words[0]) + words[1..];
+    }
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "{Method} {Path} failed, trace {TraceId}")]
+    private static partial void LogFailure(ILogger logger, Exception error, string method, string path, string traceId);
+}

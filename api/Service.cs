@@ -1,0 +1,119 @@
+// Puts the service together: the engine's parts, the store, the endpoints.
+
+using System.Text.Json.Serialization;
+using AssignHub.Api.Bridges;
+using AssignHub.Api.Containers;
+using AssignHub.Api.Devices;
+using AssignHub.Api.Events;
+using AssignHub.Api.Groups;
+using AssignHub.Api.Guests;
+using AssignHub.Api.Health;
+using AssignHub.Api.Hosts;
+using AssignHub.Api.Http;
+using AssignHub.Api.Operations;
+using AssignHub.Db;
+using AssignHub.Engine.Guests;
+using AssignHub.Engine.Host;
+using AssignHub.Engine.Operations;
+using AssignHub.Engine.Pci;
+using Microsoft.AspNetCore.Authentication;
+
+namespace AssignHub.Api;
+
+/// <summary>Builds the web application.</summary>
+public static class Service
+{
+    private const long LargestBodyBytes = 1 << 20;
+    private static readonly TimeSpan KernelDeadline = TimeSpan.FromSeconds(20);
+
+    /// <summary>Builds it. Nothing of the host is touched before it starts.</summary>
+    public static WebApplication Build(Settings settings)
+    {
+        WebApplicationBuilder builder = WebApplication.CreateSlimBuilder(new WebApplicationOptions { ContentRootPath = AppContext.BaseDirectory });
+        builder.Logging.ClearProviders().AddSimpleConsole(console => console.SingleLine = true).SetMinimumLevel(LogLevel.Information)
+            .AddFilter("Microsoft.AspNetCore", LogLevel.Warning);
+        builder.WebHost.UseUrls(settings.Listen).ConfigureKestrel(kestrel =>
+        {
+            kestrel.AddServerHeader = false;
+            kestrel.Limits.MaxRequestBodySize = LargestBodyBytes;
+        });
+        AddEngine(builder.Services, settings);
+        AddHttp(builder.Services, settings);
+        WebApplication app = builder.Build();
+        app.UseExceptionHandler(handler => handler.Run(Problems.OnExceptionAsync));
+        app.UseStatusCodePages(context => Problems.OnStatusAsync(context.HttpContext));
+        app.UseSwaggerUI(page =>
+        {
+            page.SwaggerEndpoint("/openapi.yaml", "AssignHub");
+            page.DocumentTitle = "AssignHub";
+            page.EnablePersistAuthorization();
+            page.EnableTryItOutByDefault();
+            page.DisplayRequestDuration();
+        });
+        app.UseRouting();
+        app.UseAuthentication();
+        app.UseAuthorization();
+        MapEndpoints(app);
+        // Said aloud, so that the endpoints are known, and the document can be written, before the service starts.
+        app.UseEndpoints(_ => { });
+        return app;
+    }
+
+    private static void AddEngine(IServiceCollection services, Settings settings)
+    {
+        string sysfs = settings.Sysfs ?? "/sys";
+        string proc = settings.Proc ?? "/proc";
+        var paths = new HostPaths(settings.IsSynthetic ? Path.Combine(sysfs, "dev") : "/dev", settings.Qemu);
+        services.AddSingleton(TimeProvider.System).AddSingleton(paths).AddSingleton(PciIds.OfDistribution());
+        services.AddSingleton(provider => new HostScanner(
+            sysfs, proc, paths.DevRoot, provider.GetRequiredService<TimeProvider>(), settings.IsSynthetic ? null : "/lib/modules"));
+        services.AddSingleton(new GroupHolders(proc, paths.DevRoot));
+        services.AddSingleton<IKernel>(provider => settings.IsSynthetic
+            ? new ModelledKernel(sysfs, paths.DevRoot, KernelDeadline, provider.GetRequiredService<TimeProvider>())
+            : new LinuxKernel(sysfs, paths.DevRoot, KernelDeadline, provider.GetRequiredService<TimeProvider>()));
+        services.AddSingleton(provider => new GuestProcesses(
+            Path.Combine(settings.Data, "guests"), proc, provider.GetRequiredService<TimeProvider>(), provider.GetRequiredService<ILogger<GuestProcesses>>()));
+        services.AddSingleton<IStore>(_ =>
+        {
+            string hostname = File.ReadAllText(Path.Combine(proc, "sys/kernel/hostname")).Trim();
+            return new Store(Path.Combine(settings.Data, "assignhub.db"), hostname);
+        });
+        services.AddSingleton<GuestSupervisor>().AddSingleton<Ledger>().AddSingleton<Observer>().AddSingleton<StepRunner>()
+            .AddSingleton<Coordinator>().AddSingleton<Reconciler>();
+        services.AddHostedService<Recovery>();
+    }
+
+    private static void AddHttp(IServiceCollection services, Settings settings)
+    {
+        services.AddSingleton<ChangeEndpoints>().AddSingleton(_ => AdminToken.ReadOrCreate(settings.Data));
+        services.ConfigureHttpJsonOptions(json =>
+        {
+            json.SerializerOptions.TypeInfoResolverChain.Insert(0, ApiJson.Default);
+            foreach (JsonConverter converter in ApiJson.Default.Options.Converters)
+            {
+                json.SerializerOptions.Converters.Add(converter);
+            }
+        });
+        services.AddEndpointsApiExplorer().AddSwaggerGen(OpenApi.Configure);
+        services.AddAuthentication(BearerHandler.SchemeName).AddScheme<AuthenticationSchemeOptions, BearerHandler>(BearerHandler.SchemeName, null);
+        services.AddAuthorization();
+    }
+
+    private static void MapEndpoints(WebApplication app)
+    {
+        RouteGroupBuilder v1 = app.MapGroup("/v1");
+        v1.RequireAuthorization();
+        HostEndpoints.Map(v1);
+        DeviceEndpoints.Map(v1);
+        GroupEndpoints.Map(v1);
+        BridgeEndpoints.Map(v1);
+        ContainerEndpoints.Map(v1);
+        GuestEndpoints.Map(v1);
+        OperationEndpoints.Map(v1);
+        EventEndpoints.Map(v1);
+        HealthEndpoints.Map(app);
+        var document = new Lazy<Task<string>>(() => OpenApi.WriteAsync(app.Services));
+        app.MapGet("/openapi.yaml", async () => TypedResults.Text(await document.Value.ConfigureAwait(false), "application/yaml")).ExcludeFromDescription();
+        app.MapGet("/", () => TypedResults.Redirect("/swagger")).ExcludeFromDescription();
+    }
+}

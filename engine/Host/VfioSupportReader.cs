@@ -1,0 +1,129 @@
+// What the kernel offers for containers, and what on this host weakens them.
+
+using System.Collections.Immutable;
+
+namespace AssignHub.Engine.Host;
+
+/// <summary>Reads <see cref="VfioSupport"/>.</summary>
+/// <param name="sysfsRoot">Where sysfs is mounted.</param>
+/// <param name="devRoot">Where the device files are.</param>
+/// <param name="modulesRoot">Where the kernel's modules are, or null.</param>
+internal sealed class VfioSupportReader(string sysfsRoot, string devRoot, string? modulesRoot)
+{
+    private readonly Lock _lock = new();
+    private (string Release, DateTime Written, bool Found) _loadable;
+
+    /// <summary>Reads it.</summary>
+    /// <param name="anyGroup">Whether any PCI function is in an IOMMU group.</param>
+    /// <param name="kernelRelease">The running kernel, by which its modules are found.</param>
+    /// <param name="commandLine">The kernel command line.</param>
+    public VfioSupport Read(bool anyGroup, string kernelRelease, string commandLine)
+    {
+        bool loaded = Directory.Exists(Path.Combine(sysfsRoot, "bus/pci/drivers", VfioDrivers.Generic))
+            || Directory.Exists(Path.Combine(sysfsRoot, "module/vfio_pci"));
+        bool available = loaded || IsLoadable(kernelRelease);
+        bool typeUnsafe = IsOn("vfio_iommu_type1/parameters/allow_unsafe_interrupts");
+        bool iommufdUnsafe = IsOn("iommufd/parameters/allow_unsafe_interrupts");
+        bool noIommu = IsOn("vfio/parameters/enable_unsafe_noiommu_mode");
+        bool acsOverride = HasParameter(commandLine, "pcie_acs_override");
+        ImmutableArray<string>.Builder warnings = ImmutableArray.CreateBuilder<string>();
+        if (!anyGroup)
+        {
+            warnings.Add("No IOMMU group exists: switch the IOMMU on in the firmware (Intel VT-d, AMD-Vi) and boot with "
+                + "intel_iommu=on, or without amd_iommu=off or iommu=off, on the kernel command line.");
+        }
+
+        if (!available)
+        {
+            warnings.Add($"The kernel {kernelRelease} has no vfio-pci: install the module for it, or a kernel with CONFIG_VFIO_PCI.");
+        }
+
+        if (acsOverride)
+        {
+            warnings.Add("pcie_acs_override is on the kernel command line: groups may be smaller than what the hardware isolates. Boot without it.");
+        }
+
+        if (typeUnsafe || iommufdUnsafe)
+        {
+            warnings.Add($"allow_unsafe_interrupts is on ({(typeUnsafe ? "vfio_iommu_type1" : "iommufd")}): a guest may forge interrupts. "
+                + "Switch it off, or the IOMMU's interrupt remapping on.");
+        }
+
+        if (noIommu)
+        {
+            warnings.Add("vfio.enable_unsafe_noiommu_mode is on: devices without an IOMMU group can be opened with no isolation at all.");
+        }
+
+        return new VfioSupport
+        {
+            IommuEnabled = anyGroup,
+            Available = available,
+            ModuleLoaded = loaded,
+            ContainerNode = File.Exists(Path.Combine(devRoot, "vfio/vfio")),
+            IommufdNode = File.Exists(Path.Combine(devRoot, "iommu")),
+            NoIommuAllowed = noIommu,
+            AcsOverride = acsOverride,
+            UnsafeInterrupts = typeUnsafe || iommufdUnsafe,
+            Warnings = warnings.DrainToImmutable(),
+        };
+    }
+
+    /// <summary>Whether a word of the command line is this parameter, with or without a value.</summary>
+    internal static bool HasParameter(string commandLine, string name)
+    {
+        foreach (Range range in commandLine.AsSpan().Split(' '))
+        {
+            ReadOnlySpan<char> word = commandLine.AsSpan(range);
+            if (word.StartsWith(name, StringComparison.Ordinal) && (word.Length == name.Length || word[name.Length] == '='))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    private bool IsOn(string parameter) => SysDir.ReadText(Path.Combine(sysfsRoot, "module", parameter)) is { Length: > 0 } value && value[0] is 'Y' or '1';
+
+    // modules.dep has a megabyte: it is read once for a kernel, and again when depmod wrote it anew.
+    private bool IsLoadable(string kernelRelease)
+    {
+        if (modulesRoot is null || kernelRelease.Length == 0)
+        {
+            return false;
+        }
+
+        string folder = Path.Combine(modulesRoot, kernelRelease);
+        string list = Path.Combine(folder, "modules.dep");
+        DateTime written = File.GetLastWriteTimeUtc(list);
+        lock (_lock)
+        {
+            if (_loadable.Release != kernelRelease || _loadable.Written != written)
+            {
+                _loadable = (kernelRelease, written, Names(list) || Names(Path.Combine(folder, "modules.builtin")));
+            }
+
+            return _loadable.Found;
+        }
+    }
+
+    // kernel/drivers/vfio/pci/vfio-pci.ko.xz: kernel/drivers/vfio/pci/vfio-pci-core.ko.xz ...
+    private static bool Names(string list)
+    {
+        if (!File.Exists(list))
+        {
+            return false;
+        }
+
+        foreach (string line in File.ReadLines(list))
+        {
+            int colon = line.IndexOf(':', StringComparison.Ordinal);
+            if (line.AsSpan(0, colon < 0 ? line.Length : colon).Contains("/vfio-pci.ko", StringComparison.Ordinal))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+}

@@ -1,0 +1,39 @@
+// The store as the engine sees it: the inventory and the journal, written together. SQLite today, PostgreSQL for a fleet.
+
+using AssignHub.Engine.Desired;
+
+namespace AssignHub.Engine.Operations;
+
+/// <summary>Keeps the inventory, the journal and the events. Each write is one durable transaction.</summary>
+public interface IStore : IDisposable
+{
+    /// <summary>Reads all that a starting service needs.</summary>
+    StoreContents Load();
+
+    /// <summary>
+    /// Writes, in one transaction, what differs between two inventories, an operation as it is now, and new events.
+    /// </summary>
+    /// <exception cref="StoreConflictException">The schema forbids it: a second container for a group, a device in two containers.</exception>
+    void Write(Inventory before, Inventory after, Operation? operation, IReadOnlyList<Event> events);
+
+    /// <summary>One operation, or null.</summary>
+    Operation? FindOperation(long id);
+
+    /// <summary>Operations, newest first, with an id below <paramref name="before"/>.</summary>
+    IReadOnlyList<Operation> ListOperations(long before, int limit);
+
+    /// <summary>Events, oldest first, with an id above <paramref name="after"/>.</summary>
+    IReadOnlyList<Event> ListEvents(long after, int limit);
+}
+
+/// <summary>What the store has when the service starts.</summary>
+/// <param name="Inventory">What was asked for.</param>
+/// <param name="Unfinished">Operations that were under way when the service ended, oldest first.</param>
+/// <param name="LastOperation">The highest operation id so far.</param>
+/// <param name="LastEvent">The highest event id so far.</param>
+public sealed record StoreContents(Inventory Inventory, IReadOnlyList<Operation> Unfinished, long LastOperation, long LastEvent);
+
+/// <summary>The store refused a write because its schema forbids the result.</summary>
+/// <param name="message">Which rule of the schema.</param>
+/// <param name="inner">The store's own error.</param>
+public sealed class StoreConflictException(string message, Exception inner) : Exception(message, inner);

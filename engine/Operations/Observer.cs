@@ -1,0 +1,107 @@
+// Keeps the last observation of the host and renews as much of it as a decision needs.
+
+using System.Collections.Immutable;
+using AssignHub.Engine.Desired;
+using AssignHub.Engine.Guests;
+using AssignHub.Engine.Host;
+using AssignHub.Engine.Pci;
+using AssignHub.Engine.Rules;
+
+namespace AssignHub.Engine.Operations;
+
+/// <summary>What is, as last observed. Reads are served from it; decisions renew what they look at first.</summary>
+public sealed class Observer(HostScanner scanner, GroupHolders holders, GuestSupervisor guests, Ledger ledger)
+{
+    private readonly Lock _gate = new();
+    private World? _last;
+
+    /// <summary>The world as last observed, with what is asked for now.</summary>
+    public World World => (Volatile.Read(ref _last) ?? Scan()) with { Inventory = ledger.Inventory };
+
+    /// <summary>Reads the whole host again.</summary>
+    public World Scan()
+    {
+        HostState host = scanner.Scan();
+        host = host with { Holders = Foreign(host) };
+        lock (_gate)
+        {
+            return _last = new World(host, ledger.Inventory) { Guests = _last?.Guests ?? ImmutableDictionary<string, GuestView>.Empty };
+        }
+    }
+
+    /// <summary>Renews what a change looks at: its devices, the groups they are in, and its guest.</summary>
+    public async Task<World> ObserveAsync(Change change, CancellationToken cancellation)
+    {
+        World last = World;
+        ImmutableArray<PciAddress> devices = Scope.DevicesOf(last, change);
+        if (devices.Any(device => !last.Host.Devices.ContainsKey(device)))
+        {
+            // Named, but not known: it may have been plugged since.
+            last = Scan();
+        }
+
+        HostState host = scanner.Refresh(last.Host, devices);
+        // Only a device on vfio-pci has a group file that somebody could hold.
+        if (devices.Any(device => host.Devices.TryGetValue(device, out PciDevice? found) && VfioDrivers.IsVfio(found.Driver)))
+        {
+            host = host with { Holders = Foreign(host) };
+        }
+
+        ImmutableDictionary<string, GuestView> views = last.Guests;
+        if (Scope.GuestOf(change) is { } name)
+        {
+            GuestView? view = last.Inventory.Guests.TryGetValue(name, out Guest? guest)
+                ? await guests.ViewAsync(guest, cancellation).ConfigureAwait(false)
+                : null;
+            views = view is null ? views.Remove(name) : views.SetItem(name, view);
+        }
+
+        lock (_gate)
+        {
+            // Two decisions renew different parts at the same time: each puts in its own.
+            HostState merged = Merge(_last?.Host ?? host, host, devices);
+            ImmutableDictionary<string, GuestView> known = _last?.Guests ?? views;
+            if (Scope.GuestOf(change) is { } touched)
+            {
+                known = views.TryGetValue(touched, out GuestView? view) ? known.SetItem(touched, view) : known.Remove(touched);
+            }
+
+            return _last = new World(merged, ledger.Inventory) { Guests = known };
+        }
+    }
+
+    /// <summary>Holders of groups that are neither a guest of ours nor this service.</summary>
+    private ImmutableDictionary<int, GroupHolder> Foreign(HostState host)
+    {
+        if (!host.Devices.Values.Any(device => VfioDrivers.IsVfio(device.Driver)))
+        {
+            return ImmutableDictionary<int, GroupHolder>.Empty;
+        }
+
+        HashSet<int> ours = [Environment.ProcessId, .. ledger.Inventory.Guests.Values.Select(guest => guest.Process?.Pid ?? 0), .. guests.Pids];
+        return holders.Find(host, CancellationToken.None).Where(holder => !ours.Contains(holder.Value.Pid)).ToImmutableDictionary();
+    }
+
+    private static HostState Merge(HostState current, HostState renewed, ImmutableArray<PciAddress> devices)
+    {
+        ImmutableSortedDictionary<PciAddress, PciDevice>.Builder map = current.Devices.ToBuilder();
+        ImmutableSortedDictionary<int, IommuGroup>.Builder groups = current.Groups.ToBuilder();
+        foreach (PciAddress address in devices)
+        {
+            if (renewed.Devices.TryGetValue(address, out PciDevice? device))
+            {
+                map[address] = device;
+                if (device.Group is { } number && renewed.Groups.TryGetValue(number, out IommuGroup? group))
+                {
+                    groups[number] = group;
+                }
+            }
+            else
+            {
+                map.Remove(address);
+            }
+        }
+
+        return current with { ReadAt = renewed.ReadAt, Devices = map.ToImmutable(), Groups = groups.ToImmutable(), Holders = renewed.Holders };
+    }
+}

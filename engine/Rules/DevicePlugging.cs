@@ -1,0 +1,157 @@
+// A device's way into a guest and out of it. It goes only with its whole group; members not plugged are parked on vfio-pci.
+
+using AssignHub.Engine.Desired;
+using AssignHub.Engine.Guests;
+using AssignHub.Engine.Host;
+using AssignHub.Engine.Pci;
+
+namespace AssignHub.Engine.Rules;
+
+/// <summary>The rules and plans of attach and detach.</summary>
+internal static class DevicePlugging
+{
+    public static void Plan(Draft draft, AttachDevice attach)
+    {
+        if (GuestLife.Find(draft, attach.Guest) is not { } guest)
+        {
+            return;
+        }
+
+        if (guest.Devices.TryGetValue(attach.Device, out GuestDevice? had) && (had.State == GuestDeviceState.Attached || !guest.IsActive)
+            && draft.World.Inventory.Containers.GetValueOrDefault(had.Container)?.State is ContainerState.Ready or ContainerState.Attached)
+        {
+            return;
+        }
+
+        bool active = guest.IsActive;
+        if (had is null)
+        {
+            guest = guest with { Generation = guest.Generation + 1, Spec = guest.Spec with { Devices = guest.Spec.Devices.Add(attach.Device) } };
+        }
+
+        // QEMU opens, and thereby resets, a device that goes into a running guest; AssignHub need not do so before.
+        guest = Reserve(draft, guest, attach.Device, openDevices: !active);
+        if (draft.IsRefused)
+        {
+            return;
+        }
+
+        draft.Inventory = draft.Inventory.With(guest);
+        if (active)
+        {
+            GuestDevice device = guest.Devices[attach.Device];
+            bool first = !guest.Devices.Values.Any(other => other.Container == device.Container && other.Address != device.Address
+                && other.State != GuestDeviceState.Pending);
+            guest = Plug(draft, guest with { Devices = guest.Devices.Remove(device.Address) }, device, first);
+            draft.Inventory = draft.Inventory.With(guest);
+        }
+    }
+
+    public static void Plan(Draft draft, DetachDevice detach)
+    {
+        if (GuestLife.Find(draft, detach.Guest) is not { } guest)
+        {
+            return;
+        }
+
+        if (!guest.Devices.TryGetValue(detach.Device, out GuestDevice? device))
+        {
+            draft.Refuse(Refusals.NotInGuest(detach.Device, guest.Name));
+            return;
+        }
+
+        Container? container = draft.World.Inventory.Containers.GetValueOrDefault(device.Container);
+        if (container?.Group is { } group)
+        {
+            draft.Touch(Names.Group(group));
+        }
+
+        bool plugged = draft.World.Guests.GetValueOrDefault(guest.Name)?.Devices.Contains(detach.Device) == true;
+        if (plugged)
+        {
+            draft.Inventory = draft.Inventory.With(guest.With(device with { State = GuestDeviceState.Detaching }));
+            draft.Do(new UnplugDevice(guest.Name, detach.Device, $"guest {guest.Name} has to let go; only then it is removed"));
+        }
+        else
+        {
+            draft.Inventory = draft.Inventory.With(guest.Without(detach.Device) with { Generation = guest.Generation + 1 });
+        }
+
+        if (container is not null && !guest.Devices.Values.Any(other => other.Container == container.Id && other.Address != detach.Device))
+        {
+            LetGo(draft, container);
+        }
+    }
+
+    /// <summary>What happens to a container when its guest has none of its devices any more.</summary>
+    public static void LetGo(Draft draft, Container container)
+    {
+        if (container is { State: ContainerState.Attached, Group: { } group })
+        {
+            draft.Do(new RevokeGroup(container.Id, group, "its last device left the guest"));
+        }
+
+        if (container.Keep)
+        {
+            draft.Inventory = draft.Inventory.With(container with { Guest = null });
+        }
+        else
+        {
+            Claims.Release(draft, container);
+        }
+    }
+
+    /// <summary>Takes the device's group for the guest and records the device as pending.</summary>
+    public static Guest Reserve(Draft draft, Guest guest, PciAddress address, bool openDevices)
+    {
+        if (!draft.World.Host.Devices.TryGetValue(address, out PciDevice? device))
+        {
+            draft.Refuse(Refusals.DeviceNotFound(address));
+            return guest;
+        }
+
+        if (Claims.GroupOf(draft, device) is not { } group || Claims.Take(draft, group, guest.Name, keep: false, openDevices) is not { } container)
+        {
+            return guest;
+        }
+
+        if (guest.Spec.GuestIommu == GuestIommu.Off && guest.Devices.Values.Any(other => other.Container != container.Id))
+        {
+            draft.Refuse(Refusals.GuestIommuRequired(guest.Name));
+        }
+
+        return guest.Devices.ContainsKey(address)
+            ? guest
+            : guest.With(new GuestDevice(address, container.Id, GuestDeviceState.Pending));
+    }
+
+    /// <summary>Adds the steps that put a reserved device into the running guest, and returns the guest with its place in it.</summary>
+    public static Guest Plug(Draft draft, Guest guest, GuestDevice device, bool firstOfGroup)
+    {
+        Container container = draft.Inventory.Containers[device.Container];
+        bool shared = container.Endpoints.Skip(1).Any() && GuestLife.WithIommu(guest.Spec);
+        if (GuestPorts.Place(guest.Spec.HotplugSlots, guest.Devices.Values, device.Container, shared) is not { } place)
+        {
+            draft.Refuse(Refusals.NoFreeSlot(guest.Name, device.Address));
+            return guest.With(device);
+        }
+
+        GuestView? view = draft.World.Guests.GetValueOrDefault(guest.Name);
+        bool plugged = view?.Devices.Contains(device.Address) == true;
+        if (plugged && device.Bus is not null)
+        {
+            // Seen when an interrupted operation is taken up: QEMU has it, where the journal says.
+            return guest.With(device with { State = GuestDeviceState.Attached });
+        }
+
+        if (firstOfGroup)
+        {
+            draft.Do(new GrantGroup(container.Id, container.Group!.Value, guest.Name, $"guest {guest.Name} opens it as its own user"));
+        }
+
+        draft.Do(new PlugDevice(guest.Name, device.Address, place.Bus, place.Slot, shared
+            ? "its group has several devices, which share one address space behind one bridge"
+            : "a port of its own"));
+        return guest.With(device with { State = GuestDeviceState.Attaching, Bus = place.Bus, Slot = place.Slot });
+    }
+}

@@ -1,0 +1,195 @@
+// Decides: from what is and what is asked for to an ordered plan, or to every refusal. Pure: the same world gives the same plan.
+
+using AssignHub.Engine.Desired;
+
+namespace AssignHub.Engine.Rules;
+
+/// <summary>Plans changes, and the way back from those that failed.</summary>
+public static class Planner
+{
+    /// <summary>Decides a change. Where parts of it are done already, the plan has what remains.</summary>
+    public static Decision Decide(World world, Change change)
+    {
+        var draft = new Draft(world, change);
+        switch (change)
+        {
+            case ClaimGroup claim:
+                Claims.Plan(draft, claim);
+                break;
+            case ReleaseContainer release:
+                Claims.Plan(draft, release);
+                break;
+            case ResetBridge reset:
+                Resets.Plan(draft, reset);
+                break;
+            case ResetDevice reset:
+                Resets.Plan(draft, reset);
+                break;
+            case ClearQuarantine clear:
+                Resets.Plan(draft, clear);
+                break;
+            case CreateGuest create:
+                GuestLife.Plan(draft, create);
+                break;
+            case DeleteGuest delete:
+                GuestLife.Plan(draft, delete);
+                break;
+            case StartGuest start:
+                GuestLife.Plan(draft, start);
+                break;
+            case StopGuest stop:
+                GuestLife.Plan(draft, stop);
+                break;
+            case PauseGuest pause:
+                GuestLife.Plan(draft, pause);
+                break;
+            case ResumeGuest resume:
+                GuestLife.Plan(draft, resume);
+                break;
+            case AttachDevice attach:
+                DevicePlugging.Plan(draft, attach);
+                break;
+            case DetachDevice detach:
+                DevicePlugging.Plan(draft, detach);
+                break;
+            case SettleGuest settle:
+                GuestLife.Plan(draft, settle);
+                break;
+            default:
+                throw new ArgumentOutOfRangeException(nameof(change), change, "a change that the planner does not know");
+        }
+
+        return draft.Conclude();
+    }
+
+    /// <summary>
+    /// Plans the way back from a change that failed: what it took is given back, what it moved is where it was, and what
+    /// could not be undone is recorded as failed with the error. Never refused.
+    /// </summary>
+    public static Plan Undo(World world, Change change, string error)
+    {
+        var draft = new Draft(world, change);
+        switch (change)
+        {
+            case ClaimGroup or CreateGuest or StartGuest or AttachDevice:
+                GiveBack(draft, change, error);
+                break;
+            case DetachDevice detach:
+                KeepPlugged(draft, detach);
+                break;
+            case StopGuest stop:
+                KeepRunning(draft, stop.Guest, error);
+                break;
+            case DeleteGuest delete:
+                KeepRunning(draft, delete.Guest, error);
+                break;
+        }
+
+        if (change is not (ClaimGroup or CreateGuest or StartGuest or AttachDevice))
+        {
+            // Not all of it went back: it is not tried for ever, but said, and another DELETE takes it up.
+            foreach (Container container in draft.Inventory.Containers.Values.Where(container => IsHalfWay(draft, container)))
+            {
+                draft.Inventory = draft.Inventory.With(container with { State = ContainerState.Failed, Error = error });
+            }
+        }
+
+        return draft.Conclude().Plan!;
+    }
+
+    private static bool IsHalfWay(Draft draft, Container container) => container.State == ContainerState.Releasing && draft.Change switch
+    {
+        ReleaseContainer release => release.Container == container.Id,
+        DeleteGuest delete => container.Guest == delete.Guest,
+        DetachDevice detach => container.Members.Any(member => member.Address == detach.Device),
+        _ => false,
+    };
+
+    private static void GiveBack(Draft draft, Change change, string error)
+    {
+        string? name = change switch
+        {
+            StartGuest start => start.Guest,
+            CreateGuest create => create.Spec.Name,
+            AttachDevice attach => attach.Guest,
+            _ => null,
+        };
+        if (name is not null && draft.Inventory.Guests.TryGetValue(name, out Guest? guest))
+        {
+            if (change is StartGuest)
+            {
+                GuestLife.End(draft, guest, force: true, error, "it could not start");
+            }
+            else if (change is AttachDevice attach && !Unattach(draft, guest, attach))
+            {
+                return;
+            }
+        }
+
+        foreach (Container container in draft.Inventory.Containers.Values.Where(container => container.CreatedAt == change.At).ToArray())
+        {
+            Claims.Release(draft, container);
+        }
+
+        if (change is CreateGuest && name is not null)
+        {
+            draft.Do(new DropGuest(name, "its devices could not be had"));
+        }
+    }
+
+    /// <summary>Takes a device that did not get into its guest off the record; false if it is in there after all.</summary>
+    private static bool Unattach(Draft draft, Guest guest, AttachDevice attach)
+    {
+        if (!guest.Devices.TryGetValue(attach.Device, out GuestDevice? device))
+        {
+            return true;
+        }
+
+        if (draft.World.Guests.GetValueOrDefault(guest.Name)?.Devices.Contains(attach.Device) == true)
+        {
+            draft.Inventory = draft.Inventory.With(guest.With(device with { State = GuestDeviceState.Attached }));
+            return false;
+        }
+
+        draft.Inventory = draft.Inventory.With(guest.Without(attach.Device) with { Generation = guest.Generation + 1 });
+        if (draft.Inventory.Containers.TryGetValue(device.Container, out Container? container)
+            && !guest.Devices.Values.Any(other => other.Container == container.Id && other.Address != attach.Device))
+        {
+            if (container is { State: ContainerState.Attached, Group: { } group })
+            {
+                draft.Do(new RevokeGroup(container.Id, group, "the device did not get into the guest"));
+            }
+
+            draft.Inventory = draft.Inventory.With(container with { Guest = null });
+        }
+
+        return true;
+    }
+
+    /// <summary>A guest that refused to let go still has the device, and the record says so.</summary>
+    private static void KeepPlugged(Draft draft, DetachDevice detach)
+    {
+        if (draft.Inventory.Guests.TryGetValue(detach.Guest, out Guest? guest) && guest.Devices.TryGetValue(detach.Device, out GuestDevice? device)
+            && draft.World.Guests.GetValueOrDefault(guest.Name)?.Devices.Contains(detach.Device) == true)
+        {
+            draft.Inventory = draft.Inventory.With(guest.With(device with { State = GuestDeviceState.Attached }));
+            if (draft.Inventory.Containers.TryGetValue(device.Container, out Container? container))
+            {
+                draft.Inventory = draft.Inventory.With(container with { State = ContainerState.Attached, Guest = guest.Name });
+            }
+        }
+    }
+
+    private static void KeepRunning(Draft draft, string name, string error)
+    {
+        if (!draft.Inventory.Guests.TryGetValue(name, out Guest? guest))
+        {
+            return;
+        }
+
+        GuestView? view = draft.World.Guests.GetValueOrDefault(name);
+        draft.Inventory = draft.Inventory.With(view is null
+            ? Effects.Ended(guest, error)
+            : guest with { State = view.Running ? GuestState.Running : GuestState.Paused, Error = error });
+    }
+}

@@ -1,0 +1,162 @@
+// Every refusal in one place, so that each says its cause and its remedy in the same voice.
+
+using AssignHub.Engine.Desired;
+using AssignHub.Engine.Host;
+using AssignHub.Engine.Pci;
+
+namespace AssignHub.Engine.Rules;
+
+/// <summary>Makes the refusals of the rules.</summary>
+public static class Refusals
+{
+    /// <summary>No such device on this host.</summary>
+    public static Refusal DeviceNotFound(PciAddress device) => new(
+        ProblemCode.DeviceNotFound, device.ToString(), $"There is no device {device} on this host.", "List the devices at /v1/devices; POST /v1/host/rescan after plugging hardware.");
+
+    /// <summary>No such group on this host.</summary>
+    public static Refusal GroupNotFound(int group) => new(
+        ProblemCode.GroupNotFound, Names.Group(group), $"There is no IOMMU group {group} on this host.", "List the groups at /v1/groups; numbers change at boot.");
+
+    /// <summary>No such bridge on this host.</summary>
+    public static Refusal BridgeNotFound(PciAddress bridge) => new(
+        ProblemCode.BridgeNotFound, bridge.ToString(), $"There is no PCI bridge {bridge} on this host.", "List the bridges at /v1/bridges.");
+
+    /// <summary>No such container.</summary>
+    public static Refusal ContainerNotFound(string id) => new(
+        ProblemCode.ContainerNotFound, Names.Container(id), $"There is no container {id}.", "List the containers at /v1/containers.");
+
+    /// <summary>No such guest.</summary>
+    public static Refusal GuestNotFound(string name) => new(
+        ProblemCode.GuestNotFound, Names.Guest(name), $"There is no guest {name}.", "List the guests at /v1/guests.");
+
+    /// <summary>The guest does not have this device.</summary>
+    public static Refusal NotInGuest(PciAddress device, string guest) => new(
+        ProblemCode.DeviceNotFound, device.ToString(), $"Guest {guest} does not have {device}.", $"List its devices at /v1/guests/{guest}/devices.");
+
+    /// <summary>A container has one group, and the request named two.</summary>
+    public static Refusal ContainerSingleGroup(int group, PciAddress device, int? other) => new(
+        ProblemCode.ContainerSingleGroup, device.ToString(),
+        $"A container holds exactly one group: {device} is in {(other is { } number ? $"group {number}" : "no group")}, not in group {group}.",
+        "Claim each group with a request of its own.");
+
+    /// <summary>Another container holds the group.</summary>
+    public static Refusal GroupOwned(int group, Container owner) => new(
+        ProblemCode.GroupOwned, Names.Group(group),
+        $"Group {group} is owned by container {owner.Id}{(owner.Guest is { } guest ? $" of guest {guest}" : "")}.",
+        owner.Guest is { } name ? $"Remove its devices from guest {name}, or delete container {owner.Id}." : $"Delete container {owner.Id}, or use it.")
+    {
+        BlockedBy = owner.Guest is { } blocker ? [Names.Container(owner.Id), Names.Guest(blocker)] : [Names.Container(owner.Id)],
+    };
+
+    /// <summary>The group's container has other settings than asked for.</summary>
+    public static Refusal ContainerExists(int group, Container owner) => new(
+        ProblemCode.ContainerExists, Names.Group(group), $"Group {group} already has container {owner.Id}, with keep={(owner.Keep ? "true" : "false")}.",
+        $"Use container {owner.Id}, or delete it first.") { BlockedBy = [Names.Container(owner.Id)] };
+
+    /// <summary>The container is on its way back, failed or fenced.</summary>
+    public static Refusal ContainerNotReady(Container owner) => new(
+        owner.State == ContainerState.Fenced ? ProblemCode.GroupChanged : ProblemCode.Busy, Names.Container(owner.Id),
+        $"Container {owner.Id} is {owner.State.ToString().ToLowerInvariant()}.",
+        $"Delete container {owner.Id} and claim the group again.") { BlockedBy = [Names.Container(owner.Id)] };
+
+    /// <summary>A process of somebody else holds the group.</summary>
+    public static Refusal GroupForeign(int group, GroupHolder holder) => new(
+        ProblemCode.GroupForeign, Names.Group(group), $"Group {group} is held through VFIO by {holder.Command} (pid {holder.Pid}), which AssignHub did not start.",
+        $"End {holder.Command} (pid {holder.Pid}).") { BlockedBy = [$"pid {holder.Pid}"] };
+
+    /// <summary>A bridge of the group is on a driver that keeps the group from being claimed.</summary>
+    public static Refusal BridgeDriver(int group, PciDevice bridge) => new(
+        ProblemCode.GroupNotViable, Names.Group(group),
+        $"Bridge {bridge.Address} of group {group} is on the driver {bridge.Driver}, which does DMA of its own; only pcieport or no driver leaves the group viable.",
+        $"Unbind it: echo {bridge.Address} > /sys/bus/pci/drivers/{bridge.Driver}/unbind") { BlockedBy = [bridge.Address.ToString()] };
+
+    /// <summary>The firmware reserved memory that the device must keep reaching.</summary>
+    public static Refusal FirmwareRegion(int group, ReservedRegion region) => new(
+        ProblemCode.GroupNotViable, Names.Group(group),
+        $"Firmware demands a 1:1 mapping of 0x{region.StartAddress:x}-0x{region.EndAddress:x} for group {group}; the kernel does not give such a group to VFIO.",
+        "Turn off the firmware's use of the device (USB legacy emulation, management agent), or use another device.");
+
+    /// <summary>A physical function with virtual ones cannot move.</summary>
+    public static Refusal HasVfs(PciDevice device) => new(
+        ProblemCode.GroupNotViable, device.Address.ToString(), $"{device.Address} has {device.Sriov!.NumVfs} virtual functions, which its driver keeps.",
+        $"Remove them: echo 0 > /sys/bus/pci/devices/{device.Address}/sriov_numvfs");
+
+    /// <summary>The host needs the device.</summary>
+    public static Refusal InUseByHost(PciDevice device, HostUse use) => new(
+        ProblemCode.DeviceInUseByHost, device.Address.ToString(), $"The host uses {device.Address}: {use.Detail}.", use.Remedy) { BlockedBy = [use.Detail] };
+
+    /// <summary>The device did not answer after a reset.</summary>
+    public static Refusal Quarantined(Quarantine quarantine) => new(
+        ProblemCode.DeviceQuarantined, quarantine.Address.ToString(), $"{quarantine.Address} is quarantined: {quarantine.Reason}.",
+        $"Check the device, then POST /v1/devices/{quarantine.Address}/clear.");
+
+    /// <summary>A bridge was asked for, or a group that has nothing else.</summary>
+    public static Refusal IsBridge(PciAddress device) => new(
+        ProblemCode.DeviceIsBridge, device.ToString(), $"{device} is a bridge; bridges stay with the host.", "Claim a device below it.");
+
+    /// <summary>No IOMMU.</summary>
+    public static Refusal IommuDisabled() => new(
+        ProblemCode.IommuDisabled, "host", "The IOMMU is off: the kernel shows no IOMMU group.",
+        "Switch on VT-d or AMD-Vi in the firmware and boot with intel_iommu=on (Intel); AMD's is on by default.");
+
+    /// <summary>No VFIO.</summary>
+    public static Refusal VfioUnavailable() => new(
+        ProblemCode.VfioUnavailable, "host", "The kernel offers no vfio-pci driver.", "Load it: modprobe vfio-pci; it needs CONFIG_VFIO_PCI.");
+
+    /// <summary>The reset would hit a device in a guest.</summary>
+    public static Refusal ResetHitsGuest(string subject, PciAddress device, int? group, Guest guest) => new(
+        ProblemCode.ResetBlocked, subject,
+        $"The reset would hit {device}{(group is { } number ? $" of group {number}" : "")} in the running guest {guest.Name}.",
+        $"Detach {device} from guest {guest.Name}, or stop guest {guest.Name}.") { BlockedBy = [device.ToString(), Names.Guest(guest.Name)] };
+
+    /// <summary>The reset would hit a device that the host uses or drives.</summary>
+    public static Refusal ResetHitsHost(string subject, PciDevice device) => new(
+        ProblemCode.ResetBlocked, subject,
+        device.HostUses.IsEmpty
+            ? $"The reset would hit {device.Address}, which the host drives with {device.Driver}."
+            : $"The reset would hit {device.Address}, which the host uses: {device.HostUses[0].Detail}.",
+        device.HostUses.IsEmpty
+            ? device.Group is { } group ? $"Claim group {group} first." : $"Unbind {device.Address} from {device.Driver}."
+            : device.HostUses[0].Remedy) { BlockedBy = [device.Address.ToString()] };
+
+    /// <summary>The reset would hit a device that a foreign process holds.</summary>
+    public static Refusal ResetHitsForeign(string subject, PciAddress device, GroupHolder holder) => new(
+        ProblemCode.ResetBlocked, subject, $"The reset would hit {device}, which {holder.Command} (pid {holder.Pid}) holds through VFIO.",
+        $"End {holder.Command} (pid {holder.Pid}).") { BlockedBy = [device.ToString(), $"pid {holder.Pid}"] };
+
+    /// <summary>The kernel has no reset.</summary>
+    public static Refusal ResetUnsupported(string subject, string why) => new(
+        ProblemCode.ResetUnsupported, subject, why, "There is none on this hardware; power the host off and on.");
+
+    /// <summary>The guest runs.</summary>
+    public static Refusal GuestRunning(Guest guest, string remedy) => new(
+        ProblemCode.GuestRunning, Names.Guest(guest.Name), $"Guest {guest.Name} is {guest.State.ToString().ToLowerInvariant()}.", remedy)
+    {
+        BlockedBy = [Names.Guest(guest.Name)],
+    };
+
+    /// <summary>The guest does not run.</summary>
+    public static Refusal GuestNotRunning(Guest guest) => new(
+        ProblemCode.GuestNotRunning, Names.Guest(guest.Name), $"Guest {guest.Name} is {guest.State.ToString().ToLowerInvariant()}.",
+        $"Start it: POST /v1/guests/{guest.Name}/start.");
+
+    /// <summary>A second group in a guest without an IOMMU would share the first one's container.</summary>
+    public static Refusal GuestIommuRequired(string guest) => new(
+        ProblemCode.GuestIommuRequired, Names.Guest(guest),
+        $"Guest {guest} has guestIommu off; on this backend QEMU would put a second group into the first one's container.",
+        $"Give guest {guest} guestIommu auto or on, or devices of one group only.");
+
+    /// <summary>No place to plug the device.</summary>
+    public static Refusal NoFreeSlot(string guest, PciAddress device) => new(
+        ProblemCode.NoFreeSlot, Names.Guest(guest), $"Guest {guest} has no free slot for {device}.",
+        $"Remove a device from guest {guest}, or give it more hotplugSlots and restart it.");
+
+    /// <summary>A guest by this name is there, with another spec.</summary>
+    public static Refusal GuestExists(Guest guest) => new(
+        ProblemCode.GroupOwned, Names.Guest(guest.Name), $"There is a guest {guest.Name} with another spec.",
+        $"Change it with PUT /v1/guests/{guest.Name}, or choose another name.") { BlockedBy = [Names.Guest(guest.Name)] };
+
+    /// <summary>Every user of the range belongs to a guest.</summary>
+    public static Refusal NoUserLeft(string guest) => new(
+        ProblemCode.Busy, Names.Guest(guest), "Every user of the range for guests' processes belongs to a guest.", "Delete a guest.");
+}

@@ -1,0 +1,137 @@
+// Resets: what one hits, when it is refused, and what it is followed by.
+
+using System.Collections.Immutable;
+using AssignHub.Engine.Desired;
+using AssignHub.Engine.Host;
+using AssignHub.Engine.Pci;
+
+namespace AssignHub.Engine.Rules;
+
+/// <summary>The rules and plans of resets.</summary>
+public static class Resets
+{
+    /// <summary>All functions on the buses below a bridge, in bus order: what its reset hits.</summary>
+    public static ImmutableArray<PciAddress> Below(HostState host, PciDevice bridge) => bridge.Bridge is not { SecondaryBus: > 0 } buses
+        ? []
+        :
+        [
+            .. host.Devices.Keys.Where(address => address.Domain == bridge.Address.Domain
+                && address.Bus >= buses.SecondaryBus && address.Bus <= buses.SubordinateBus),
+        ];
+
+    /// <summary>
+    /// All functions that the bus reset reaching this device hits, itself included: everything below its parent bridge.
+    /// A device on a root bus is alone, for no bridge can reset it.
+    /// </summary>
+    public static ImmutableArray<PciAddress> DomainOf(HostState host, PciDevice device) =>
+        device.ParentBridge is { } parent && host.Devices.TryGetValue(parent, out PciDevice? bridge) ? Below(host, bridge) : [device.Address];
+
+    /// <summary>Everything against resetting what is below this bridge; empty if it may be done now.</summary>
+    public static ImmutableArray<Refusal> RefusalsFor(World world, PciDevice bridge)
+    {
+        string subject = bridge.Address.ToString();
+        ImmutableArray<PciAddress> hit = Below(world.Host, bridge);
+        if (hit.IsEmpty)
+        {
+            return [Refusals.ResetUnsupported(subject, $"There is nothing below {bridge.Address}.")];
+        }
+
+        if (!bridge.CanResetSubordinate)
+        {
+            return [Refusals.ResetUnsupported(subject, $"The kernel offers no reset_subordinate for {bridge.Address}.")];
+        }
+
+        return Blockers(world, subject, hit);
+    }
+
+    internal static void Plan(Draft draft, ResetBridge reset)
+    {
+        if (!draft.World.Host.Devices.TryGetValue(reset.Bridge, out PciDevice? bridge) || !bridge.IsBridge)
+        {
+            draft.Refuse(Refusals.BridgeNotFound(reset.Bridge));
+            return;
+        }
+
+        draft.Refuse(RefusalsFor(draft.World, bridge));
+        ImmutableArray<PciAddress> hit = Below(draft.World.Host, bridge);
+        Hold(draft, hit);
+        draft.Do(new ResetBelow(bridge.Address, $"it hits {string.Join(", ", hit)}"));
+        Check(draft, hit);
+    }
+
+    internal static void Plan(Draft draft, ResetDevice reset)
+    {
+        if (!draft.World.Host.Devices.TryGetValue(reset.Device, out PciDevice? device))
+        {
+            draft.Refuse(Refusals.DeviceNotFound(reset.Device));
+            return;
+        }
+
+        if (device.ResetMethods.IsEmpty)
+        {
+            draft.Refuse(Refusals.ResetUnsupported(device.Address.ToString(), $"The kernel has no way to reset {device.Address} alone."));
+        }
+
+        // The kernel takes a bus reset for a function only where nothing else is on the bus, so the function alone is hit.
+        ImmutableArray<PciAddress> hit = [device.Address];
+        draft.Refuse(Blockers(draft.World, device.Address.ToString(), hit));
+        Hold(draft, hit);
+        draft.Do(new ResetFunction(device.Address, $"by {string.Join(" or ", device.ResetMethods)}"));
+        Check(draft, hit);
+    }
+
+    internal static void Plan(Draft draft, ClearQuarantine clear)
+    {
+        if (!draft.World.Host.Devices.ContainsKey(clear.Device))
+        {
+            draft.Refuse(Refusals.DeviceNotFound(clear.Device));
+            return;
+        }
+
+        draft.Inventory = draft.Inventory with { Quarantined = draft.Inventory.Quarantined.Remove(clear.Device) };
+    }
+
+    /// <summary>Adds the check that each device answers as before, for all that a reset or a dead guest may have wedged.</summary>
+    internal static void Check(Draft draft, IEnumerable<PciAddress> devices)
+    {
+        ImmutableArray<CheckedDevice> checks =
+        [
+            .. devices.Where(draft.World.Host.Devices.ContainsKey).Select(address => draft.World.Host.Devices[address])
+                .Select(device => new CheckedDevice(device.Address, device.VendorId, device.CapabilityFingerprint)),
+        ];
+        if (!checks.IsEmpty)
+        {
+            draft.Do(new CheckDevices(checks, "a device that does not answer is quarantined"));
+        }
+    }
+
+    private static void Hold(Draft draft, ImmutableArray<PciAddress> hit)
+    {
+        foreach (PciAddress address in hit)
+        {
+            draft.Touch(draft.World.GroupOf(address) is { } group ? Names.Group(group.Number) : address.ToString());
+        }
+    }
+
+    private static ImmutableArray<Refusal> Blockers(World world, string subject, ImmutableArray<PciAddress> hit)
+    {
+        var refusals = ImmutableArray.CreateBuilder<Refusal>();
+        foreach (PciDevice device in hit.Where(world.Host.Devices.ContainsKey).Select(address => world.Host.Devices[address]))
+        {
+            if (world.ActiveGuestWith(device.Address) is { } guest)
+            {
+                refusals.Add(Refusals.ResetHitsGuest(subject, device.Address, device.Group, guest));
+            }
+            else if (device.Group is { } number && world.Host.Holders.TryGetValue(number, out GroupHolder? holder))
+            {
+                refusals.Add(Refusals.ResetHitsForeign(subject, device.Address, holder));
+            }
+            else if (!device.HostUses.IsEmpty || Ownership.Blocks(device.Driver))
+            {
+                refusals.Add(Refusals.ResetHitsHost(subject, device));
+            }
+        }
+
+        return refusals.ToImmutable();
+    }
+}

@@ -1,0 +1,49 @@
+// How far a change can reach: what has to be observed afresh before deciding it.
+
+using System.Collections.Immutable;
+using AssignHub.Engine.Desired;
+using AssignHub.Engine.Host;
+using AssignHub.Engine.Pci;
+
+namespace AssignHub.Engine.Rules;
+
+/// <summary>The parts of the world that the decision of a change looks at.</summary>
+public static class Scope
+{
+    /// <summary>The devices that it names, with the members of their groups, and all that its reset would hit.</summary>
+    public static ImmutableArray<PciAddress> DevicesOf(World world, Change change)
+    {
+        ImmutableArray<PciAddress> named = change switch
+        {
+            ClaimGroup { Device: { } device } => [device],
+            ClaimGroup { Group: { } number } when world.Host.Groups.TryGetValue(number, out IommuGroup? group) => group.Devices,
+            ReleaseContainer release => Members(world, release.Container),
+            ResetBridge reset when world.Host.Devices.TryGetValue(reset.Bridge, out PciDevice? bridge) => [reset.Bridge, .. Resets.Below(world.Host, bridge)],
+            ResetBridge reset => [reset.Bridge],
+            ResetDevice reset => [reset.Device],
+            AttachDevice attach => [attach.Device],
+            DetachDevice detach => [detach.Device],
+            CreateGuest create => create.Spec.Devices,
+            _ when GuestOf(change) is { } name && world.Inventory.Guests.TryGetValue(name, out Guest? guest) => [.. guest.Devices.Keys],
+            _ => [],
+        };
+        return [.. named.Concat(named.SelectMany(device => world.GroupOf(device)?.Devices ?? [])).Distinct()];
+    }
+
+    /// <summary>The guest whose process it concerns, or null.</summary>
+    public static string? GuestOf(Change change) => change switch
+    {
+        StartGuest start => start.Guest,
+        StopGuest stop => stop.Guest,
+        PauseGuest pause => pause.Guest,
+        ResumeGuest resume => resume.Guest,
+        DeleteGuest delete => delete.Guest,
+        AttachDevice attach => attach.Guest,
+        DetachDevice detach => detach.Guest,
+        SettleGuest settle => settle.Guest,
+        _ => null,
+    };
+
+    private static ImmutableArray<PciAddress> Members(World world, string container) =>
+        world.Inventory.Containers.TryGetValue(container, out Container? found) ? [.. found.Members.Select(member => member.Address)] : [];
+}

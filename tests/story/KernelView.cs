@@ -1,0 +1,62 @@
+// What the lab's kernel shows, asked past the service: driver links, VFIO's files, what a process holds, the guest's console.
+
+using System.Globalization;
+using AssignHub.Lab;
+
+namespace AssignHub.Story;
+
+/// <summary>The kernel's own view of the lab.</summary>
+/// <param name="lab">The lab.</param>
+public sealed class KernelView(LabHost lab)
+{
+    /// <summary>The driver that a device is on; empty if none.</summary>
+    public async Task<string> DriverAsync(string address) =>
+        (await lab.RunAsync($"basename \"$(readlink /sys/bus/pci/devices/{address}/driver)\"").ConfigureAwait(false)).Trim();
+
+    /// <summary>Every device's driver and override, a line each: what must be the same after a refusal as before.</summary>
+    public Task<string> BindingsAsync() => lab.RunAsync("""
+        for d in /sys/bus/pci/devices/*; do
+          echo "$(basename $d) $(basename "$(readlink $d/driver)") $(cat $d/driver_override)"
+        done; ls /dev/vfio 2>/dev/null || true
+        """);
+
+    /// <summary>The groups that have a file, as VFIO shows them.</summary>
+    public async Task<int[]> VfioGroupsAsync() =>
+    [
+        .. (await lab.RunAsync("ls /dev/vfio 2>/dev/null | grep -E '^[0-9]+$' || true").ConfigureAwait(false))
+            .Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => int.Parse(line, CultureInfo.InvariantCulture)),
+    ];
+
+    /// <summary>The group of a device.</summary>
+    public async Task<int> GroupAsync(string address) =>
+        int.Parse(await lab.RunAsync($"basename $(readlink /sys/bus/pci/devices/{address}/iommu_group)").ConfigureAwait(false), CultureInfo.InvariantCulture);
+
+    /// <summary>The VFIO files that a process holds, as their link targets.</summary>
+    public async Task<string[]> VfioFilesAsync(int pid) =>
+        (await lab.RunAsync($"readlink /proc/{pid}/fd/* | grep -E '^/dev/(vfio|iommu)' || true").ConfigureAwait(false)).Split('\n', StringSplitOptions.RemoveEmptyEntries);
+
+    /// <summary>A process's start time, which with its pid names it for good.</summary>
+    public Task<string> StartTimeAsync(int pid) => lab.RunAsync($"sed 's/.*) //' /proc/{pid}/stat | cut -d' ' -f20");
+
+    /// <summary>The first two bytes of a device's configuration space: its vendor id, or ffff if it does not answer.</summary>
+    public async Task<string> VendorAsync(string address) =>
+        (await lab.RunAsync($"od -An -N2 -tx2 /sys/bus/pci/devices/{address}/config").ConfigureAwait(false)).Trim();
+
+    /// <summary>Waits until a guest's console has a line that matches an extended regular expression, after a number of lines seen before.</summary>
+    /// <returns>The line.</returns>
+    public async Task<string> ConsoleAsync(string guest, string pattern, int afterLine = 0, int seconds = 180)
+    {
+        string file = $"{HubInLab.Data}/guests/{guest}/console.log";
+        return (await lab.RunAsync($$"""
+            for i in $(seq {{seconds * 5}}); do
+              line=$(tail -n +{{afterLine + 1}} {{file}} 2>/dev/null | tr -d '\r' | grep -a -m1 -E '{{pattern}}') && { echo "$line"; exit 0; }
+              sleep 0.2
+            done
+            echo "the console of {{guest}} has no line like '{{pattern}}'; its last:" >&2; tail -n 15 {{file}} >&2; exit 1
+            """, TimeSpan.FromSeconds(seconds + 30)).ConfigureAwait(false)).Trim();
+    }
+
+    /// <summary>How many lines a guest's console has.</summary>
+    public async Task<int> ConsoleLinesAsync(string guest) =>
+        int.Parse(await lab.RunAsync($"wc -l <{HubInLab.Data}/guests/{guest}/console.log").ConfigureAwait(false), CultureInfo.InvariantCulture);
+}

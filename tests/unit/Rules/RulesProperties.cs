@@ -1,0 +1,206 @@
+// The promises of the rules, over generated hosts and generated histories: with failures at any step, and crashes at any step.
+
+using System.Collections.Immutable;
+using AssignHub.Engine.Desired;
+using AssignHub.Engine.Host;
+using AssignHub.Engine.Pci;
+using AssignHub.Engine.Rules;
+using FsCheck;
+using FsCheck.Fluent;
+
+namespace AssignHub.Tests.Unit.Rules;
+
+public sealed class RulesProperties
+{
+    private const int ChangesPerHistory = 25;
+    private static readonly string[] Guests = ["a", "b"];
+
+    /// <summary>What may happen to a plan on its way.</summary>
+    public enum Mishap
+    {
+        None,
+        FailingSteps,
+        Crashes,
+    }
+
+    [Theory]
+    [InlineData(Mishap.None)]
+    [InlineData(Mishap.FailingSteps)]
+    [InlineData(Mishap.Crashes)]
+    public void History_AnyChanges_KeepsEveryPromise(Mishap mishap)
+    {
+        Config config = Config.QuickThrowOnFailure.WithMaxTest(Environment.GetEnvironmentVariable("ASSIGNHUB_TESTS_LONG") is null ? 300 : 10_000);
+        Prop.ForAll(Gen.Choose(0, int.MaxValue - 1).ToArbitrary(), seed => Live(new Random(seed), mishap)).Check(config);
+    }
+
+    private static void Live(Random random, Mishap mishap)
+    {
+        World born = ModelHost.Generate(random);
+        World world = born;
+        for (int i = 0; i < ChangesPerHistory; i++)
+        {
+            Change change = AnyChange(random, world) with { At = ModelHost.Start.AddSeconds(i + 1) };
+            Decision decision = Planner.Decide(world, change);
+            if (decision.Plan is { } plan)
+            {
+                world = Execute(world, born, plan, random, mishap);
+            }
+            else
+            {
+                Assert.NotEmpty(decision.Refusals);
+                Assert.All(decision.Refusals, refusal => Assert.NotEqual("", refusal.Remedy));
+            }
+
+            CheckPromises(world, born);
+        }
+
+        foreach (string guest in world.Inventory.Guests.Keys)
+        {
+            world = Execute(world, born, Accepted(world, new DeleteGuest(guest, Force: true)), random, Mishap.None);
+        }
+
+        foreach (string container in world.Inventory.Containers.Keys)
+        {
+            world = Execute(world, born, Accepted(world, new ReleaseContainer(container)), random, Mishap.None);
+        }
+
+        Assert.Equal(born.Host.Devices.Select(Driver), world.Host.Devices.Select(Driver));
+        Assert.Empty(world.Inventory.Containers);
+        Assert.Empty(world.Guests);
+    }
+
+    private static Plan Accepted(World world, Change change)
+    {
+        Decision decision = Planner.Decide(world, change with { At = ModelHost.Start.AddHours(1) });
+        Assert.True(decision.Plan is not null, string.Join("; ", decision.Refusals));
+        return decision.Plan;
+    }
+
+    private static World Execute(World world, World born, Plan plan, Random random, Mishap mishap)
+    {
+        world = world with { Inventory = plan.Reserved };
+        int mishapAt = plan.Steps.IsEmpty || mishap == Mishap.None ? -1 : random.Next(plan.Steps.Length * 2);
+        for (int i = 0; i < plan.Steps.Length; i++)
+        {
+            CheckStep(born, plan.Steps[i]);
+            if (i == mishapAt)
+            {
+                return mishap == Mishap.FailingSteps ? Undo(world, born, plan.Change) : Restart(world, born, plan.Steps[i], plan.Change, random);
+            }
+
+            world = ModelHost.Apply(world, plan.Steps[i]);
+        }
+
+        return world;
+    }
+
+    private static World Undo(World world, World born, Change change)
+    {
+        Plan back = Planner.Undo(world, change, "it failed");
+        world = world with { Inventory = back.Reserved };
+        foreach (Step step in back.Steps)
+        {
+            CheckStep(born, step);
+            world = ModelHost.Apply(world, step);
+        }
+
+        return world;
+    }
+
+    /// <summary>The service is killed at a step, which the kernel may have done but the journal does not know, and starts again.</summary>
+    private static World Restart(World world, World born, Step step, Change change, Random random)
+    {
+        if (random.Next(2) == 0)
+        {
+            world = ModelHost.Apply(world, step) with { Inventory = world.Inventory };
+        }
+
+        Decision again = Planner.Decide(world, change);
+        return again.Plan is { } plan ? Execute(world, born, plan, random, Mishap.None) : Undo(world, born, change);
+    }
+
+    private static void CheckStep(World born, Step step)
+    {
+        if (step is BindVfio bind)
+        {
+            Assert.True(born.Host.Devices[bind.Device].HostUses.IsEmpty, $"{bind.Device} is taken although the host uses it");
+            Assert.False(born.Host.Devices[bind.Device].IsBridge);
+        }
+    }
+
+    private static void CheckPromises(World world, World born)
+    {
+        Container[] containers = [.. world.Inventory.Containers.Values];
+        Assert.Equal(containers.Length, containers.Select(container => container.Group).Distinct().Count());
+        foreach (Container container in containers)
+        {
+            Assert.Equal(world.Host.Groups[container.Group!.Value].Devices, container.Members.Select(member => member.Address));
+            Assert.NotEqual(ContainerState.Preparing, container.State);
+            Assert.NotEqual(ContainerState.Releasing, container.State);
+            if (container.State is ContainerState.Ready or ContainerState.Attached)
+            {
+                Assert.All(container.Endpoints, member => Assert.Equal("vfio-pci", world.Host.Devices[member.Address].Driver));
+            }
+
+            Assert.True(container.Guest is null || world.Inventory.Guests.ContainsKey(container.Guest));
+            Assert.Equal(container.State == ContainerState.Attached,
+                container.Members.Any(member => world.Guests.Values.Any(view => view.Devices.Contains(member.Address))));
+        }
+
+        foreach (PciDevice device in world.Host.Devices.Values)
+        {
+            if (world.Inventory.ContainerOf(device.Address) is not { State: not ContainerState.Failed })
+            {
+                Assert.Equal(born.Host.Devices[device.Address].Driver, device.Driver);
+            }
+        }
+
+        CheckGuests(world);
+    }
+
+    private static void CheckGuests(World world)
+    {
+        foreach (Guest guest in world.Inventory.Guests.Values)
+        {
+            Assert.Equal(guest.IsActive, world.Guests.ContainsKey(guest.Name));
+            Assert.Equal(guest.Spec.Devices.Order(), guest.Devices.Keys);
+            ImmutableHashSet<PciAddress> had = world.Guests.GetValueOrDefault(guest.Name)?.Devices ?? [];
+            Assert.Equal(guest.Devices.Values.Where(device => device.State == GuestDeviceState.Attached).Select(device => device.Address), had.Order());
+            Assert.All(guest.Devices.Values, device => Assert.True(device.State is GuestDeviceState.Attached or GuestDeviceState.Pending, device.ToString()));
+            foreach (PciAddress address in had)
+            {
+                // The whole group is this guest's, what is plugged of it and what is parked.
+                Container container = world.Inventory.ContainerOf(address)!;
+                Assert.Equal(guest.Name, container.Guest);
+                Assert.All(container.Members, member => Assert.DoesNotContain(world.Guests.Where(other => other.Key != guest.Name), other => other.Value.Devices.Contains(member.Address)));
+            }
+        }
+    }
+
+    private static Change AnyChange(Random random, World world)
+    {
+        PciAddress device = Pick(random, world.Host.Devices.Keys);
+        string guest = Pick(random, Guests);
+        return random.Next(12) switch
+        {
+            0 => new ClaimGroup(Pick(random, world.Host.Groups.Keys), null, random.Next(2) == 0 ? guest : null, random.Next(2) == 0),
+            1 => new ClaimGroup(null, device, random.Next(2) == 0 ? guest : null, random.Next(2) == 0),
+            2 => new ReleaseContainer(world.Inventory.Containers.IsEmpty ? "c-none" : Pick(random, world.Inventory.Containers.Keys)),
+            3 or 4 => new CreateGuest(new GuestSpec { Name = guest, Devices = random.Next(2) == 0 ? [device] : [], GuestIommu = random.Next(4) == 0 ? GuestIommu.Off : GuestIommu.Auto }),
+            5 or 6 => new StartGuest(guest),
+            7 => new StopGuest(guest, random.Next(2) == 0),
+            8 => new AttachDevice(guest, device),
+            9 => new DetachDevice(guest, world.Inventory.Guests.TryGetValue(guest, out Guest? found) && !found.Devices.IsEmpty ? Pick(random, found.Devices.Keys) : device),
+            10 => new DeleteGuest(guest, random.Next(3) == 0),
+            _ => random.Next(2) == 0 ? new PauseGuest(guest) : new ResetBridge(device),
+        };
+    }
+
+    private static T Pick<T>(Random random, IEnumerable<T> items)
+    {
+        T[] all = [.. items];
+        return all[random.Next(all.Length)];
+    }
+
+    private static (PciAddress Address, string? Driver) Driver(KeyValuePair<PciAddress, PciDevice> device) => (device.Key, device.Value.Driver);
+}
