@@ -50,6 +50,7 @@ internal static class VfioFault
         ("VFIO_DEVICE_GET_PCI_HOT_RESET_INFO", Errno.EPERM) => "the reset would hit a device without an IOMMU group",
         ("VFIO_DEVICE_PCI_HOT_RESET", Errno.EINVAL) => "it would hit a device whose group was not given, that is not bound to vfio-pci, or a bridge",
         ("VFIO_DEVICE_PCI_HOT_RESET", Errno.ENODEV) => "neither slot nor bus of the device can be reset",
+        ("VFIO_DEVICE_PCI_HOT_RESET", Errno.ENOTTY) => "the bus did not come back from its reset: the link below the bridge stayed down",
         ("VFIO_DEVICE_SET_IRQS", Errno.ENOTTY) => "this interrupt type cannot do that",
         ("VFIO_DEVICE_SET_IRQS", Errno.EINVAL) => "no such vectors, or another interrupt type of the device is in use",
         ("VFIO_DEVICE_SET_IRQS", Errno.ENOSPC) => "the host has not so many interrupt vectors left",
