@@ -88,7 +88,7 @@ public static class Service
         services.AddSingleton<ChangeEndpoints>().AddSingleton(_ => AdminToken.ReadOrCreate(settings.Data));
         services.ConfigureHttpJsonOptions(json =>
         {
-            json.SerializerOptions.TypeInfoResolverChain.Insert(0, ApiJson.Default);
+            json.SerializerOptions.TypeInfoResolverChain.Insert(0, ApiJson.Wire);
             foreach (JsonConverter converter in ApiJson.Default.Options.Converters)
             {
                 json.SerializerOptions.Converters.Add(converter);

@@ -75,7 +75,7 @@ internal static class BridgeEndpoints
     {
         World world = observer.World;
         IEnumerable<BridgeResource> all = world.Host.Devices.Values.Where(device => device.IsBridge).Select(device => BridgeResource.From(world, device));
-        return TypedResults.Json(Pages.Of(request, all, bridge => bridge.Address.ToString()), ApiJson.Default.PageBridgeResource);
+        return TypedResults.Json(Pages.Of(request, all, bridge => bridge.Address.ToString()), ApiJson.Wire.PageBridgeResource);
     }
 
     private static IResult Get(HttpContext http, string address, Observer observer)
@@ -83,7 +83,7 @@ internal static class BridgeEndpoints
         PciAddress bridge = Requests.Address(address);
         World world = observer.World;
         return world.Host.Devices.TryGetValue(bridge, out PciDevice? device) && device.IsBridge
-            ? TypedResults.Json(BridgeResource.From(world, device), ApiJson.Default.BridgeResource)
+            ? TypedResults.Json(BridgeResource.From(world, device), ApiJson.Wire.BridgeResource)
             : Problems.Refused(http, [Refusals.BridgeNotFound(bridge)]);
     }
 
@@ -91,6 +91,6 @@ internal static class BridgeEndpoints
     {
         PciAddress bridge = Requests.Address(address);
         return changes.SubmitAsync(http, new ResetBridge(bridge),
-            world => TypedResults.Json(BridgeResource.From(world, world.Host.Devices[bridge]), ApiJson.Default.BridgeResource));
+            world => TypedResults.Json(BridgeResource.From(world, world.Host.Devices[bridge]), ApiJson.Wire.BridgeResource));
     }
 }

@@ -32,7 +32,7 @@ internal static class ScanCommand
         if (json)
         {
             var page = new Page<GroupResource>([.. world.Host.Groups.Values.Select(group => GroupResource.From(world, group))], null);
-            Console.WriteLine(JsonSerializer.Serialize(page, ApiJson.Default.PageGroupResource));
+            Console.WriteLine(JsonSerializer.Serialize(page, ApiJson.Wire.PageGroupResource));
             return 0;
         }
 

@@ -94,20 +94,20 @@ internal static class ContainerEndpoints
             .Where(container => (request.Query["guest"] is not [{ } guest] || guest == container.Guest)
                 && (request.Query["state"] is not [{ } state] || string.Equals(state, container.State.ToString(), StringComparison.OrdinalIgnoreCase)))
             .Select(container => ContainerResource.From(container, world.Host.Host));
-        return TypedResults.Json(Pages.Of(request, all, container => container.Id), ApiJson.Default.PageContainerResource);
+        return TypedResults.Json(Pages.Of(request, all, container => container.Id), ApiJson.Wire.PageContainerResource);
     }
 
     private static IResult Get(HttpContext http, string id, Observer observer)
     {
         World world = observer.World;
         return world.Inventory.Containers.TryGetValue(id, out Container? container)
-            ? TypedResults.Json(ContainerResource.From(container, world.Host.Host), ApiJson.Default.ContainerResource)
+            ? TypedResults.Json(ContainerResource.From(container, world.Host.Host), ApiJson.Wire.ContainerResource)
             : Problems.Refused(http, [Refusals.ContainerNotFound(id)]);
     }
 
     private static async Task<IResult> ClaimAsync(HttpContext http, ChangeEndpoints changes)
     {
-        ContainerRequest request = await http.Request.BodyAsync(ApiJson.Default.ContainerRequest, http.RequestAborted).ConfigureAwait(false);
+        ContainerRequest request = await http.Request.BodyAsync(ApiJson.Wire.ContainerRequest, http.RequestAborted).ConfigureAwait(false);
         if (request.Group is null && request.Device is null)
         {
             throw BadRequestException.Of("group", "a group, or a device in it, has to be named");

@@ -29,7 +29,7 @@ internal static class DeviceEndpoints
 
     /// <summary>The answer that shows a device.</summary>
     public static IResult Show(World world, PciAddress address, PciIds names) =>
-        TypedResults.Json(DeviceResource.From(world, world.Host.Devices[address], names), ApiJson.Default.DeviceResource);
+        TypedResults.Json(DeviceResource.From(world, world.Host.Devices[address], names), ApiJson.Wire.DeviceResource);
 
     private static IResult List(HttpRequest request, Observer observer, PciIds names)
     {
@@ -44,7 +44,7 @@ internal static class DeviceEndpoints
                 && Matches(request, "vendorId", device.VendorId) && Matches(request, "deviceId", device.DeviceId)
                 && Matches(request, "class", device.Class) && Matches(request, "driver", device.Driver)
                 && Matches(request, "state", device.State.ToString()));
-        return TypedResults.Json(Pages.Of(request, all.OrderBy(device => device.Address), device => device.Address.ToString()), ApiJson.Default.PageDeviceResource);
+        return TypedResults.Json(Pages.Of(request, all.OrderBy(device => device.Address), device => device.Address.ToString()), ApiJson.Wire.PageDeviceResource);
     }
 
     private static IResult Get(HttpContext http, string address, Observer observer, PciIds names)
@@ -59,7 +59,7 @@ internal static class DeviceEndpoints
         ContainerMember? member = world.Inventory.ContainerOf(asked)?.Members.First(member => member.Address == asked);
         return member is null
             ? Problems.Refused(http, [Refusals.DeviceNotFound(asked)])
-            : TypedResults.Json(DeviceResource.Missing(world, member, names), ApiJson.Default.DeviceResource);
+            : TypedResults.Json(DeviceResource.Missing(world, member, names), ApiJson.Wire.DeviceResource);
     }
 
     private static Task<IResult> ResetAsync(HttpContext http, string address, ChangeEndpoints changes, PciIds names)

@@ -56,6 +56,6 @@ internal static class EventEndpoints
             new Page<EventResource>(
                 [.. found.Take(limit).Select(happened => EventResource.From(happened, host))],
                 found.Count > limit ? found[limit - 1].Id.ToString(CultureInfo.InvariantCulture) : null),
-            ApiJson.Default.PageEventResource);
+            ApiJson.Wire.PageEventResource);
     }
 }

@@ -85,7 +85,7 @@ internal static class GroupEndpoints
             .Where(group => (assignable is null || group.Assignable == assignable)
                 && (request.Query["owner"] is not [{ } owner] || string.Equals(owner, group.Owner.ToString(), StringComparison.OrdinalIgnoreCase))
                 && (request.Query["guest"] is not [{ } guest] || guest == group.Guest));
-        return TypedResults.Json(Pages.Of(request, all, group => group.Id.ToString(CultureInfo.InvariantCulture)), ApiJson.Default.PageGroupResource);
+        return TypedResults.Json(Pages.Of(request, all, group => group.Id.ToString(CultureInfo.InvariantCulture)), ApiJson.Wire.PageGroupResource);
     }
 
     private static IResult Get(HttpContext http, string id, Observer observer)
@@ -97,7 +97,7 @@ internal static class GroupEndpoints
 
         World world = observer.World;
         return world.Host.Groups.TryGetValue(number, out IommuGroup? group)
-            ? TypedResults.Json(GroupResource.From(world, group), ApiJson.Default.GroupResource)
+            ? TypedResults.Json(GroupResource.From(world, group), ApiJson.Wire.GroupResource)
             : Problems.Refused(http, [Refusals.GroupNotFound(number)]);
     }
 }

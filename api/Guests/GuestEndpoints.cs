@@ -58,7 +58,7 @@ internal static class GuestEndpoints
     }
 
     private static IResult Show(World world, string name) =>
-        TypedResults.Json(GuestResource.From(world, world.Inventory.Guests[name]), ApiJson.Default.GuestResource);
+        TypedResults.Json(GuestResource.From(world, world.Inventory.Guests[name]), ApiJson.Wire.GuestResource);
 
     private static IResult List(HttpRequest request, Observer observer)
     {
@@ -66,7 +66,7 @@ internal static class GuestEndpoints
         IEnumerable<GuestResource> all = world.Inventory.Guests.Values
             .Where(guest => request.Query["state"] is not [{ } state] || string.Equals(state, guest.State.ToString(), StringComparison.OrdinalIgnoreCase))
             .Select(guest => GuestResource.From(world, guest));
-        return TypedResults.Json(Pages.Of(request, all, guest => guest.Name), ApiJson.Default.PageGuestResource);
+        return TypedResults.Json(Pages.Of(request, all, guest => guest.Name), ApiJson.Wire.PageGuestResource);
     }
 
     private static IResult Get(HttpContext http, string name, Observer observer)
@@ -77,7 +77,7 @@ internal static class GuestEndpoints
 
     private static async Task<IResult> CreateAsync(HttpContext http, ChangeEndpoints changes)
     {
-        GuestRequest request = await http.Request.BodyAsync(ApiJson.Default.GuestRequest, http.RequestAborted).ConfigureAwait(false);
+        GuestRequest request = await http.Request.BodyAsync(ApiJson.Wire.GuestRequest, http.RequestAborted).ConfigureAwait(false);
         GuestSpec spec = GuestValidation.ToSpec(request);
         return await changes.SubmitAsync(http, new CreateGuest(spec), world =>
             TypedResults.Created($"/v1/guests/{spec.Name}", GuestResource.From(world, world.Inventory.Guests[spec.Name]))).ConfigureAwait(false);
@@ -105,7 +105,7 @@ internal static class GuestEndpoints
         return world.Inventory.Guests.TryGetValue(name, out Guest? guest)
             ? TypedResults.Json(
                 Pages.Of(http.Request, guest.Devices.Values.Select(device => GuestDeviceResource.From(world, device)), device => device.Address.ToString()),
-                ApiJson.Default.PageGuestDeviceResource)
+                ApiJson.Wire.PageGuestDeviceResource)
             : Problems.Refused(http, [Refusals.GuestNotFound(name)]);
     }
 
@@ -115,13 +115,13 @@ internal static class GuestEndpoints
         World world = observer.World;
         return !world.Inventory.Guests.TryGetValue(name, out Guest? guest) ? Problems.Refused(http, [Refusals.GuestNotFound(name)])
             : guest.Devices.TryGetValue(device, out GuestDevice? found)
-                ? TypedResults.Json(GuestDeviceResource.From(world, found), ApiJson.Default.GuestDeviceResource)
+                ? TypedResults.Json(GuestDeviceResource.From(world, found), ApiJson.Wire.GuestDeviceResource)
                 : Problems.Refused(http, [Refusals.NotInGuest(device, name)]);
     }
 
     private static async Task<IResult> AttachAsync(HttpContext http, string name, ChangeEndpoints changes)
     {
-        DeviceSelection request = await http.Request.BodyAsync(ApiJson.Default.DeviceSelection, http.RequestAborted).ConfigureAwait(false);
+        DeviceSelection request = await http.Request.BodyAsync(ApiJson.Wire.DeviceSelection, http.RequestAborted).ConfigureAwait(false);
         return await changes.SubmitAsync(http, new AttachDevice(name, request.Address), world => TypedResults.Created(
             $"/v1/guests/{name}/devices/{request.Address}",
             GuestDeviceResource.From(world, world.Inventory.Guests[name].Devices[request.Address]))).ConfigureAwait(false);

@@ -65,5 +65,5 @@ internal static class HostEndpoints
     private static IResult Rescan(Observer observer, HostPaths paths) => Show(observer.Scan(), paths);
 
     private static IResult Show(World world, HostPaths paths) =>
-        TypedResults.Json(HostResource.From(world, VfioProbe.Read(paths.DevRoot)), ApiJson.Default.HostResource);
+        TypedResults.Json(HostResource.From(world, VfioProbe.Read(paths.DevRoot)), ApiJson.Wire.HostResource);
 }

@@ -1,5 +1,7 @@
 // Source-generated JSON of everything that goes over the wire.
 
+using System.Globalization;
+using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using AssignHub.Api.Bridges;
@@ -22,6 +24,7 @@ namespace AssignHub.Api.Http;
     Converters =
     [
         typeof(CodeConverter),
+        typeof(TimeConverter),
         typeof(WordConverter<GuestState>),
         typeof(WordConverter<GuestIommu>),
         typeof(WordConverter<GuestDeviceState>),
@@ -47,7 +50,11 @@ namespace AssignHub.Api.Http;
 [JsonSerializable(typeof(ContainerRequest))]
 [JsonSerializable(typeof(GuestRequest))]
 [JsonSerializable(typeof(DeviceSelection))]
-internal sealed partial class ApiJson : JsonSerializerContext;
+internal sealed partial class ApiJson : JsonSerializerContext
+{
+    /// <summary>The context to use: JSON is not put into HTML here, so apostrophes and plus signs stand as they are.</summary>
+    public static ApiJson Wire => field ??= new(new JsonSerializerOptions(Default.Options) { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping });
+}
 
 /// <summary>Codes are snake_case.</summary>
 internal sealed class CodeConverter() : JsonStringEnumConverter<ProblemCode>(JsonNamingPolicy.SnakeCaseLower, allowIntegerValues: false);
@@ -55,3 +62,12 @@ internal sealed class CodeConverter() : JsonStringEnumConverter<ProblemCode>(Jso
 /// <summary>All other enums are camelCase, and never numbers.</summary>
 internal sealed class WordConverter<T>() : JsonStringEnumConverter<T>(JsonNamingPolicy.CamelCase, allowIntegerValues: false)
     where T : struct, Enum;
+
+/// <summary>Times are RFC 3339 in UTC, with a Z.</summary>
+internal sealed class TimeConverter : JsonConverter<DateTimeOffset>
+{
+    public override DateTimeOffset Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) => reader.GetDateTimeOffset();
+
+    public override void Write(Utf8JsonWriter writer, DateTimeOffset value, JsonSerializerOptions options) =>
+        writer.WriteStringValue(value.UtcDateTime.ToString("yyyy-MM-dd'T'HH:mm:ss.ffffff'Z'", CultureInfo.InvariantCulture));
+}

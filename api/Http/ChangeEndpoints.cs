@@ -27,7 +27,7 @@ public sealed class ChangeEndpoints(Coordinator coordinator, Ledger ledger, Obse
 
         if (dryRun)
         {
-            return TypedResults.Json(PlanResource.From(plan), ApiJson.Default.PlanResource);
+            return TypedResults.Json(PlanResource.From(plan), ApiJson.Wire.PlanResource);
         }
 
         if (!submission.InTheWay.IsEmpty)

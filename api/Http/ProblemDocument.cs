@@ -142,7 +142,7 @@ public static partial class Problems
     };
 
     private static IResult Answer(ProblemDocument document) =>
-        TypedResults.Json(document, ApiJson.Default.ProblemDocument, "application/problem+json", document.Status);
+        TypedResults.Json(document, ApiJson.Wire.ProblemDocument, "application/problem+json", document.Status);
 
     private static string NameOf(ProblemCode code) => JsonNamingPolicy.SnakeCaseLower.ConvertName(code.ToString());
 

@@ -34,7 +34,7 @@ internal static class OperationEndpoints
             new Page<OperationResource>(
                 [.. found.Take((int)limit).Select(operation => OperationResource.From(ledger.Find(operation.Id) ?? operation, host))],
                 found.Count > limit ? found[(int)limit - 1].Id.ToString(CultureInfo.InvariantCulture) : null),
-            ApiJson.Default.PageOperationResource);
+            ApiJson.Wire.PageOperationResource);
     }
 
     private static async Task<IResult> GetAsync(HttpContext http, string id, Ledger ledger, Observer observer)
@@ -51,7 +51,7 @@ internal static class OperationEndpoints
 
         return operation is null
             ? Problems.Refused(http, [NotFound(id)])
-            : TypedResults.Json(OperationResource.From(operation, observer.World.Host.Host), ApiJson.Default.OperationResource);
+            : TypedResults.Json(OperationResource.From(operation, observer.World.Host.Host), ApiJson.Wire.OperationResource);
     }
 
     private static IResult Cancel(HttpContext http, string id, Ledger ledger, Coordinator coordinator, Observer observer)
@@ -59,7 +59,7 @@ internal static class OperationEndpoints
         long number = Number(id);
         bool cancelled = coordinator.Cancel(number);
         return ledger.Find(number) is { } operation
-            ? TypedResults.Json(OperationResource.From(operation, observer.World.Host.Host), ApiJson.Default.OperationResource,
+            ? TypedResults.Json(OperationResource.From(operation, observer.World.Host.Host), ApiJson.Wire.OperationResource,
                 statusCode: cancelled && !operation.IsFinished ? StatusCodes.Status202Accepted : StatusCodes.Status200OK)
             : Problems.Refused(http, [NotFound(id)]);
     }

@@ -106,6 +106,12 @@ public sealed class LabAssets
         {
             yield return "xz-utils";
         }
+
+        // Names for the devices; AssignHub reads the distribution's list.
+        if (!File.Exists("/usr/share/misc/pci.ids"))
+        {
+            yield return "pci.ids";
+        }
     }
 
     private static async Task FetchToolsAsync(Apt apt, string cache, string tools, CancellationToken cancel)
