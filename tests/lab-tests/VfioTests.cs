@@ -65,6 +65,13 @@ public sealed class VfioLabs : ICollectionFixture<VfioLab>;
 public sealed class VfioTests(VfioLab lab)
 {
     [Fact]
+    public async Task Groups_OfTheTopology_AreThosePromised()
+    {
+        string listing = await lab.Host.RunAsync("cd /sys/kernel/iommu_groups; for g in *; do echo $(ls $g/devices); done");
+        Assert.All(Topology.Load("vfio").Promises.Groups, promised => Assert.Contains(string.Join(' ', promised), listing.Split('\n')));
+    }
+
+    [Fact]
     public async Task Edu_InterruptAndDma_WorkAndStayInsideTheContainer()
     {
         Dictionary<string, string> seen = await lab.ProbeAsync("edu", await lab.GroupAsync(VfioLab.Edu), VfioLab.Edu);

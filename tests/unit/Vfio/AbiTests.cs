@@ -1,5 +1,5 @@
-// The ABI against the system's own headers: every structure, field and constant becomes a _Static_assert in C, by reflection, so that
-// none can be forgotten. The compiler is the judge.
+// The kernel's and libc's ABI against the system's own headers: every structure, field and constant of Vfio/Abi and Libc becomes a
+// _Static_assert in C, by reflection, so that none can be forgotten. The compiler is the judge.
 
 using System.Diagnostics;
 using System.Globalization;
@@ -24,8 +24,31 @@ public sealed class AbiTests(ITestOutputHelper output)
 
     private static readonly string[] Headers =
     [
-        "stddef.h", "errno.h", "fcntl.h", "poll.h", "sys/eventfd.h", "sys/mman.h", "linux/version.h", "linux/vfio.h",
+        "stddef.h", "errno.h", "fcntl.h", "ifaddrs.h", "poll.h", "signal.h", "sys/eventfd.h", "sys/mman.h", "sys/resource.h", "sys/socket.h",
+        "sys/stat.h", "sys/syscall.h", "sys/uio.h", "sys/vfs.h", "linux/magic.h", "linux/version.h", "linux/vfio.h",
     ];
+
+    // Structures of libc whose name C# cannot have, or that are written down in part.
+    private static readonly Dictionary<Type, (string Name, bool Whole)> Renamed = new()
+    {
+        [typeof(Libc.statx_t)] = ("statx", true),
+        [typeof(Libc.statfs_t)] = ("statfs", false),
+        [typeof(Libc.ifaddrs_t)] = ("ifaddrs", true),
+        [typeof(Libc.RLimit)] = ("rlimit", true),
+        [typeof(Libc.MsgHdr)] = ("msghdr", true),
+        [typeof(Libc.IoVec)] = ("iovec", true),
+        [typeof(Libc.CMsgFile)] = ("cmsghdr", false),
+    };
+
+    // Fields of fields, and the one that stands in a control message's data.
+    private static readonly Dictionary<string, string> RenamedFields = new(StringComparer.Ordinal)
+    {
+        ["stx_btime_sec"] = "stx_btime.tv_sec",
+        ["stx_btime_nsec"] = "stx_btime.tv_nsec",
+        ["stx_ctime_sec"] = "stx_ctime.tv_sec",
+        ["stx_ctime_nsec"] = "stx_ctime.tv_nsec",
+        ["fd in cmsghdr"] = "__cmsg_data",
+    };
 
     [CompilerFact]
     public void Abi_AgainstTheSystemsHeaders_IsTheSame()
@@ -60,19 +83,30 @@ public sealed class AbiTests(ITestOutputHelper output)
 
     private static IEnumerable<(string Name, string Check)> Checks()
     {
-        Type[] structures = [.. typeof(Uapi).Assembly.GetTypes().Where(type => type.Namespace == typeof(Uapi).Namespace && type.IsValueType), typeof(Libc.pollfd)];
+        const BindingFlags All = BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.Static;
+        IEnumerable<Type> structures = typeof(Uapi).Assembly.GetTypes().Where(type => type.Namespace == typeof(Uapi).Namespace && type.IsValueType)
+            .Concat(typeof(Libc).GetNestedTypes(All).Where(type => type.IsValueType));
         foreach (Type structure in structures)
         {
-            yield return ($"sizeof {structure.Name}", $"sizeof(struct {structure.Name}) == {Marshal.SizeOf(structure)}");
-            foreach (FieldInfo field in structure.GetFields(BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Instance))
+            (string name, bool whole) = Renamed.TryGetValue(structure, out (string Name, bool Whole) other) ? other : (structure.Name, true);
+            if (whole)
             {
-                string offset = $"offsetof(struct {structure.Name}, {field.Name}) == {Marshal.OffsetOf(structure, field.Name)}";
-                string size = $"sizeof(((struct {structure.Name} *)0)->{field.Name}) == {Marshal.SizeOf(field.FieldType)}";
-                yield return ($"{structure.Name}.{field.Name}", $"{offset} && {size}");
+                yield return ($"sizeof {name}", $"sizeof(struct {name}) == {Marshal.SizeOf(structure)}");
+            }
+
+            foreach (FieldInfo field in structure.GetFields(All).Where(field => !field.IsLiteral))
+            {
+                string member = RenamedFields.GetValueOrDefault(field.Name) ?? RenamedFields.GetValueOrDefault($"{field.Name} in {name}") ?? field.Name;
+                int bytes = field.FieldType.IsPointer ? IntPtr.Size : Marshal.SizeOf(field.FieldType);
+                string offset = $"offsetof(struct {name}, {member}) == {Marshal.OffsetOf(structure, field.Name)}";
+                string size = member == "__cmsg_data" ? "1" : $"sizeof(((struct {name} *)0)->{member}) == {bytes}";
+                yield return ($"{name}.{member}", $"{offset} && {size}");
             }
         }
 
-        foreach (FieldInfo constant in new[] { typeof(Uapi), typeof(Libc) }.SelectMany(type => type.GetFields(BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Static)).Where(field => field.IsLiteral))
+        IEnumerable<FieldInfo> constants = new[] { typeof(Uapi), typeof(Libc) }.SelectMany(type => type.GetFields(All))
+            .Where(field => field.IsLiteral && field.FieldType != typeof(string));
+        foreach (FieldInfo constant in constants)
         {
             yield return (constant.Name, string.Create(CultureInfo.InvariantCulture, $"({constant.Name}) == {constant.GetRawConstantValue()}"));
         }
