@@ -1,5 +1,5 @@
-// Reads the attributes whose reading takes the device's lock in the kernel (driver_override_show, sriov_numvfs_show): while a bind, unbind
-// or reset of that device hangs, so does the reader. Threads of their own do it; one that makes no progress is left where it is, and the
+// Reads the attributes whose reading takes the device's lock in the kernel (sriov_numvfs_show; driver_override_show in many versions): while
+// a bind, unbind or reset of that device hangs, so does the reader. Threads of their own do it; one that makes no progress is left where it is, and the
 // device is told busy until that thread comes back.
 
 using System.Buffers.Text;

@@ -83,7 +83,6 @@ internal sealed partial class HostUses
                 return;
             }
 
-            Span<byte> buffer = stackalloc byte[512];
             if (_addresses.TryGetValue(name, out List<string>? addresses) && IsUp(name))
             {
                 found.Add(new HostUse(HostUseKind.Network, $"{title} is up with {string.Join(", ", addresses)}", $"ip link set {name} down"));
@@ -94,6 +93,13 @@ internal sealed partial class HostUses
                 found.Add(new HostUse(HostUseKind.Network, $"{title} carries a default route", $"ip route del default dev {name}"));
             }
 
+            // What is stacked on it: a master (bond, bridge, team, switch) that takes it whole, or VLANs, macvlans and the like.
+            if (!_uppers.TryGetValue(name, out List<string>? uppers))
+            {
+                return;
+            }
+
+            Span<byte> buffer = stackalloc byte[512];
             string? master = null;
             if (_interfaces.TryReadLink($"{name}/master", buffer, out ReadOnlySpan<byte> link))
             {
@@ -102,8 +108,7 @@ internal sealed partial class HostUses
                 found.Add(new HostUse(HostUseKind.Network, $"{title} is a member of the {kind} {master}", $"ip link set {name} nomaster"));
             }
 
-            // VLANs, macvlans and the like. A master is among them, and told already.
-            foreach (string upper in _uppers.GetValueOrDefault(name) ?? [])
+            foreach (string upper in uppers)
             {
                 if (upper != master)
                 {
