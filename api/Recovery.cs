@@ -1,11 +1,13 @@
 // Recovery before the first request, reconciliation as long as the service runs, an orderly end.
 
+using AssignHub.Api.Http;
 using AssignHub.Engine.Operations;
 
 namespace AssignHub.Api;
 
 /// <summary>Runs the reconciler as a hosted service: hosted services start before the listener does.</summary>
-internal sealed class Recovery(Reconciler reconciler, Coordinator coordinator, IHostApplicationLifetime lifetime) : IHostedService, IDisposable
+internal sealed partial class Recovery(
+    Reconciler reconciler, Coordinator coordinator, AdminToken admin, IHostApplicationLifetime lifetime, ILogger<Recovery> logger) : IHostedService, IDisposable
 {
     private readonly CancellationTokenSource _stopping = new();
     private Task _watching = Task.CompletedTask;
@@ -13,6 +15,7 @@ internal sealed class Recovery(Reconciler reconciler, Coordinator coordinator, I
     public async Task StartAsync(CancellationToken cancellationToken)
     {
         await reconciler.RecoverAsync(cancellationToken).ConfigureAwait(false);
+        LogReady(logger, admin.Path);
         _watching = WatchAsync();
     }
 
@@ -42,4 +45,7 @@ internal sealed class Recovery(Reconciler reconciler, Coordinator coordinator, I
             throw;
         }
     }
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Recovered; the administrator's token is in {Path}")]
+    private static partial void LogReady(ILogger logger, string path);
 }

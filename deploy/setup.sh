@@ -26,3 +26,17 @@ build_quietly() {
     fi
     rm -f "$log"
 }
+
+# $1: where to. Publishes the service, compiled ahead of time: under the lab's emulation compiling at run time takes long.
+publish_service() {
+    local log repository
+    repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+    log=$(mktemp)
+    if ! dotnet publish "$repository/api/api.csproj" --configuration Release --use-current-runtime --self-contained false \
+        -p:PublishReadyToRun=true --nologo --verbosity quiet --output "$1" >"$log" 2>&1; then
+        cat "$log" >&2
+        rm -f "$log"
+        exit 1
+    fi
+    rm -f "$log"
+}

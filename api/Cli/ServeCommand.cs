@@ -28,7 +28,6 @@ internal static class ServeCommand
             // Guests' processes pass through to their own directories; the files beside those are root's alone.
             Directory.CreateDirectory(settings.Data, DataMode);
             await using WebApplication app = Service.Build(settings);
-            app.Services.GetRequiredService<Http.AdminToken>();
             await app.RunAsync(cancellation).ConfigureAwait(false);
             return 0;
         }

@@ -15,13 +15,20 @@ public sealed class AdminToken
     private const int Bytes = 32;
     private readonly byte[] _hash;
 
-    private AdminToken(string token) => _hash = Hash(token);
+    private AdminToken(string path, string token)
+    {
+        Path = path;
+        _hash = Hash(token);
+    }
+
+    /// <summary>The file that it is in.</summary>
+    public string Path { get; }
 
     /// <summary>Reads the token, making one at the first start.</summary>
     /// <param name="directory">The data directory.</param>
     public static AdminToken ReadOrCreate(string directory)
     {
-        string path = Path.Combine(directory, "admin.token");
+        string path = System.IO.Path.Combine(directory, "admin.token");
         if (!File.Exists(path))
         {
             // Written beside and moved, so that a crash leaves no empty token that would let nobody in.
@@ -42,7 +49,7 @@ public sealed class AdminToken
         }
 
         string token = File.ReadAllText(path).Trim();
-        return token.Length > 0 ? new AdminToken(token) : throw new InvalidDataException($"{path} is empty; delete it and start again to get a new token");
+        return token.Length > 0 ? new AdminToken(path, token) : throw new InvalidDataException($"{path} is empty; delete it and start again to get a new token");
     }
 
     /// <summary>Whether it is this token, in a time that does not tell how much of it is right.</summary>
