@@ -30,8 +30,11 @@ public sealed record CommandLine(string Program, ImmutableArray<string> Argument
 /// <summary>The users that guests run as: one each, out of a range of their own.</summary>
 public static class GuestUids
 {
-    /// <summary>The lowest uid if none is configured. Debian and systemd leave 60578 to 61183 and 61184 up to others; this is beyond.</summary>
-    public const uint DefaultBase = 64000;
+    /// <summary>
+    /// The lowest uid if none is configured. Debian assigns 60000 to 64999 itself (libvirt-qemu is 64055), systemd uses those up to 65519, and
+    /// subordinate ids begin at 100000; what is between belongs to nobody.
+    /// </summary>
+    public const uint DefaultBase = 70000;
 
     /// <summary>How many there are if nothing is configured.</summary>
     public const int DefaultCount = 1000;

@@ -11,6 +11,8 @@ namespace AssignHub.Engine.Guests;
 
 public sealed partial class GuestProcesses
 {
+    private static readonly TimeSpan LingerDeadline = TimeSpan.FromSeconds(5);
+
     private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite;
     private const UnixFileMode OwnerDirectory = OwnerOnly | UnixFileMode.UserExecute;
     private const UnixFileMode Passage = OwnerDirectory | UnixFileMode.GroupExecute | UnixFileMode.OtherExecute;
@@ -116,13 +118,15 @@ public sealed partial class GuestProcesses
                 await qmp.DisposeAsync().ConfigureAwait(false);
                 throw new HostFault("connect", launch.Paths.QmpSocket, Errno.EPERM, $"process {qmp.Peer.Pid} of user {qmp.Peer.Uid} listens, not the guest's");
             }
-            catch (Exception e) when (e is SocketException or QemuException && !IsAlive(process))
-            {
-                throw Failed(launch, "QEMU ended without a word", e);
-            }
-            catch (SocketException)
+            catch (SocketException) when (IsAlive(process))
             {
                 await Task.Delay(PollInterval, time, cancellation).ConfigureAwait(false);
+            }
+            catch (Exception e) when (e is SocketException or QemuException { Fault.Class: QemuFault.Closed })
+            {
+                // QEMU listens before it has read all of its command line; what it then ends on is in its log a moment later.
+                await WaitGoneAsync(process, LingerDeadline, cancellation).ConfigureAwait(false);
+                throw Failed(launch, "QEMU ended without a word", e);
             }
         }
     }

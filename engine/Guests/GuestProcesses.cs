@@ -199,6 +199,32 @@ public sealed partial class GuestProcesses(string root, string procRoot, TimePro
         }
     }
 
+    /// <summary>
+    /// Cuts a guest's logs to their ends: what a guest prints must not fill the host's disk. QEMU appends to them, so that what is cut away
+    /// leaves no hole; a line that it writes at this very moment may be lost.
+    /// </summary>
+    /// <param name="name">The guest.</param>
+    /// <param name="longestBytes">A file that is longer is cut to half of this.</param>
+    public void TrimLogs(string name, long longestBytes)
+    {
+        GuestPaths paths = PathsOf(name);
+        foreach (string path in (string[])[paths.ConsoleLog, paths.QemuLog])
+        {
+            if (!File.Exists(path) || new FileInfo(path).Length <= longestBytes)
+            {
+                continue;
+            }
+
+            using var file = new FileStream(path, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite);
+            byte[] end = new byte[longestBytes / 2];
+            file.Seek(-end.Length, SeekOrigin.End);
+            file.ReadExactly(end);
+            file.SetLength(0);
+            file.Seek(0, SeekOrigin.Begin);
+            file.Write(end);
+        }
+    }
+
     /// <summary>Removes the runtime files of a guest that is gone.</summary>
     public void Remove(string name)
     {

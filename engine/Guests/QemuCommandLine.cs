@@ -53,7 +53,7 @@ public static class QemuCommandLine
             script.Append(CultureInfo.InvariantCulture, $" exec {FirstDiskFile + i}{(disks[i].ReadOnly ? "<" : "<>")}\"$1\" || exit; shift;");
         }
 
-        script.Append(" exec \"$@\" </dev/null >\"$log\" 2>&1");
+        script.Append(" exec \"$@\" </dev/null >>\"$log\" 2>&1");
         string uid = launch.Uid.ToString(CultureInfo.InvariantCulture);
         return
         [
@@ -77,7 +77,7 @@ public static class QemuCommandLine
             "-accel", kvm ? "kvm" : "tcg",
             "-cpu", !kvm && spec.Cpu == "host" ? "max" : spec.Cpu,
             // Interrupt remapping needs the irqchip split between KVM and QEMU.
-            "-machine", $"{spec.Machine},dump-guest-core=off{(kvm && launch.GuestIommu ? ",kernel-irqchip=split" : "")}",
+            "-machine", $"{Escape(spec.Machine)},dump-guest-core=off{(kvm && launch.GuestIommu ? ",kernel-irqchip=split" : "")}",
             "-m", string.Create(CultureInfo.InvariantCulture, $"size={spec.MemoryBytes}B"),
             "-smp", spec.Vcpus.ToString(CultureInfo.InvariantCulture),
             // The IOMMU comes before the devices that it serves. caching-mode lets VFIO see each mapping that the guest makes.

@@ -11,12 +11,8 @@ public sealed partial class QmpClient
     private async Task GreetAsync(CancellationToken cancellation)
     {
         JsonElement? line = await ReadLineAsync(cancellation).ConfigureAwait(false);
-        if (line is not { ValueKind: JsonValueKind.Object } greeting || !greeting.TryGetProperty("QMP", out JsonElement qmp))
-        {
-            throw new QemuException(new QemuFault("qmp_capabilities", QemuFault.Closed, "the socket does not speak QMP"));
-        }
-
-        JsonElement version = qmp.GetProperty("version").GetProperty("qemu");
+        JsonElement greeting = line ?? throw new QemuException(new QemuFault("qmp_capabilities", QemuFault.Closed, "QEMU closed the connection"));
+        JsonElement version = greeting.GetProperty("QMP").GetProperty("version").GetProperty("qemu");
         Version = new Version(
             version.GetProperty("major").GetInt32(), version.GetProperty("minor").GetInt32(), version.GetProperty("micro").GetInt32());
     }
@@ -31,13 +27,19 @@ public sealed partial class QmpClient
                 Dispatch(message);
             }
         }
-        catch (Exception e) when (e is IOException or ObjectDisposedException or JsonException or InvalidOperationException)
+        catch (Exception e) when (e is IOException or ObjectDisposedException)
         {
             reason = $"the connection to QEMU failed: {e.Message}";
         }
-
-        Close(reason);
-        await _reader.CompleteAsync().ConfigureAwait(false);
+        catch (Exception e) when (e is JsonException or InvalidOperationException or KeyNotFoundException)
+        {
+            reason = $"QEMU sent what is not QMP: {e.Message}";
+        }
+        finally
+        {
+            Close(reason);
+            await _reader.CompleteAsync().ConfigureAwait(false);
+        }
     }
 
     private async Task<JsonElement?> ReadLineAsync(CancellationToken cancellation)

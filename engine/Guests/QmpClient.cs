@@ -89,9 +89,18 @@ public sealed partial class QmpClient : IAsyncDisposable
                 await client.DisposeAsync().ConfigureAwait(false);
             }
 
-            if (e is OperationCanceledException && timer.IsCancellationRequested && !cancellation.IsCancellationRequested)
+            QemuFault? fault = e switch
             {
-                throw new QemuException(new QemuFault("qmp_capabilities", QemuFault.Timeout, "no greeting: another client may hold the monitor"), e);
+                OperationCanceledException when timer.IsCancellationRequested && !cancellation.IsCancellationRequested =>
+                    new QemuFault("qmp_capabilities", QemuFault.Timeout, "no greeting: another client may hold the monitor"),
+                IOException => new QemuFault("qmp_capabilities", QemuFault.Closed, $"the connection to QEMU failed: {e.Message}"),
+                JsonException or KeyNotFoundException or InvalidOperationException and not ObjectDisposedException =>
+                    new QemuFault("qmp_capabilities", QemuFault.Closed, "the socket does not speak QMP"),
+                _ => null,
+            };
+            if (fault is not null)
+            {
+                throw new QemuException(fault, e);
             }
 
             throw;

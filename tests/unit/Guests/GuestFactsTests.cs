@@ -21,8 +21,8 @@ public sealed class GuestFactsTests
     [Fact]
     public void Allocate_Taken_LowestFree()
     {
-        Assert.Equal(64000u, GuestUids.Allocate([]));
-        Assert.Equal(64001u, GuestUids.Allocate([64000, 64002]));
+        Assert.Equal(GuestUids.DefaultBase, GuestUids.Allocate([]));
+        Assert.Equal(70001u, GuestUids.Allocate([70000, 70002]));
         Assert.Null(GuestUids.Allocate([7, 8], lowest: 7, count: 2));
     }
 
@@ -113,5 +113,54 @@ public sealed class GuestFactsTests
         {
             proc.Delete(recursive: true);
         }
+    }
+
+    [Fact]
+    public void Probe_KvmNode_SaysWhoMayUseIt()
+    {
+        string node = Path.GetTempFileName();
+        try
+        {
+            File.SetUnixFileMode(node, (UnixFileMode)0b110_110_110);
+            Assert.Equal(new QemuHost("q", HasKvm: true, KvmGroup: null), QemuHost.Probe("q", node));
+            File.SetUnixFileMode(node, (UnixFileMode)0b110_000_000);
+            Assert.Equal(Errno.EACCES, Assert.Throws<HostFault>(() => QemuHost.Probe("q", node)).Errno);
+        }
+        finally
+        {
+            File.Delete(node);
+        }
+
+        Assert.Equal(new QemuHost("q", HasKvm: false, KvmGroup: null), QemuHost.Probe("q", node));
+    }
+
+    [QemuFact]
+    public async Task Give_AndTakeBack_OwnerChangesAndReturns()
+    {
+        DirectoryInfo dev = Directory.CreateTempSubdirectory("dev");
+        try
+        {
+            Directory.CreateDirectory(Path.Combine(dev.FullName, "vfio"));
+            string node = VfioNode.PathOf(dev.FullName, 7);
+            await File.WriteAllTextAsync(node, "");
+            VfioNode.Give(dev.FullName, 7, 70001);
+            VfioNode.Give(dev.FullName, 7, 70001);
+            Assert.Equal("70001:0 600", await StatAsync(node));
+            VfioNode.TakeBack(dev.FullName, 7);
+            Assert.Equal("0:0 600", await StatAsync(node));
+            Assert.Equal(Errno.ENOENT, Assert.Throws<HostFault>(() => VfioNode.Give(dev.FullName, 8, 70001)).Errno);
+            VfioNode.TakeBack(dev.FullName, 8);
+        }
+        finally
+        {
+            dev.Delete(recursive: true);
+        }
+    }
+
+    private static async Task<string> StatAsync(string path)
+    {
+        using var stat = System.Diagnostics.Process.Start(
+            new System.Diagnostics.ProcessStartInfo("stat", ["-c", "%u:%g %a", path]) { RedirectStandardOutput = true })!;
+        return (await stat.StandardOutput.ReadToEndAsync()).Trim();
     }
 }

@@ -25,7 +25,7 @@ public sealed class QemuCommandLineTests
         Assert.Equal("setsid", line.Program);
         string[] wrapper = [.. line.Arguments.TakeWhile(argument => argument != "qemu-system-x86_64")];
         Assert.Equal(
-            "--fork sh -c echo $$; log=$1; shift; exec \"$@\" </dev/null >\"$log\" 2>&1 sh /var/lib/assignhub/guests/web/qemu.log "
+            "--fork sh -c echo $$; log=$1; shift; exec \"$@\" </dev/null >>\"$log\" 2>&1 sh /var/lib/assignhub/guests/web/qemu.log "
             + "prlimit --memlock=2147483648 setpriv --reuid 64001 --regid 64001 --groups 108 --no-new-privs --bounding-set=-all --inh-caps=-all",
             string.Join(' ', wrapper));
         Assert.Equal("on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny", After(line, "-sandbox"));
@@ -124,6 +124,8 @@ public sealed class QemuCommandLineTests
         CommandLine line = QemuCommandLine.Build(Plain with { Paths = GuestPaths.For("/data,server=off", "web") });
         Assert.Equal("unix:/data,,server=off/web/run/qmp.sock,server=on,wait=off", After(line, "-qmp"));
         Assert.Equal("file,id=console,path=/data,,server=off/web/console.log,append=on", After(line, "-chardev"));
+        line = QemuCommandLine.Build(Plain with { Spec = Plain.Spec with { Machine = "q35,accel=tcg" } });
+        Assert.StartsWith("q35,,accel=tcg,", After(line, "-machine"), StringComparison.Ordinal);
     }
 
     [Fact]

@@ -104,13 +104,31 @@ public sealed class QmpClientTests : IDisposable
         await Assert.ThrowsAsync<QemuException>(() => late.NextAsync(Deadline, TimeProvider.System));
     }
 
-    [Fact]
-    public async Task PeerTalksNonsense_ConnectionEndsWithoutHarm()
+    [Theory]
+    [InlineData("}{ not json")]
+    [InlineData("[1]")]
+    public async Task PeerTalksNonsense_ConnectionEndsAndCallersAreTold(string line)
     {
         await using var peer = new Peer(SocketPath);
         await using QmpClient client = await ConnectAsync(peer);
-        await peer.SendAsync("}{ not json");
+        Task<JsonElement> call = client.ExecuteAsync("x");
+        await peer.ReadAsync();
+        await peer.SendAsync(line);
         await client.Closed.WaitAsync(Deadline);
+        Assert.Equal(QemuFault.Closed, (await Assert.ThrowsAsync<QemuException>(() => call)).Fault.Class);
+    }
+
+    [Theory]
+    [InlineData("SSH-2.0-OpenSSH_9.2")]
+    [InlineData("{}")]
+    [InlineData("{\"QMP\": 1}")]
+    [InlineData(null)]
+    public async Task Connect_SomethingElseListens_QemuException(string? greeting)
+    {
+        await using var peer = new Peer(SocketPath);
+        Task<QmpClient> connecting = QmpClient.ConnectAsync(SocketPath, Deadline, TimeProvider.System);
+        await peer.AcceptAsync(greeting);
+        Assert.Equal(QemuFault.Closed, (await Assert.ThrowsAsync<QemuException>(() => connecting)).Fault.Class);
     }
 
     [Fact]
@@ -176,6 +194,20 @@ public sealed class QmpClientTests : IDisposable
         {
             _listener.Bind(new UnixDomainSocketEndPoint(path));
             _listener.Listen();
+        }
+
+        /// <summary>Greets with something that is not a greeting, or hangs up.</summary>
+        internal async Task AcceptAsync(string? greeting)
+        {
+            _stream = new NetworkStream(await _listener.AcceptAsync(), ownsSocket: true);
+            if (greeting is not null)
+            {
+                await SendAsync(greeting);
+            }
+            else
+            {
+                HangUp();
+            }
         }
 
         internal async Task AcceptAsync()

@@ -16,7 +16,7 @@ public sealed class RunningGuestTests : IAsyncLifetime
 {
     private static readonly TimeSpan Deadline = TimeSpan.FromSeconds(60);
     private static readonly PciAddress Device = PciAddress.Parse("0000:03:00.0");
-    private static uint s_lastUid = 64900;
+    private static uint s_lastUid = 79900;
 
     private readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("guests");
     private readonly uint _uid = Interlocked.Increment(ref s_lastUid);
@@ -264,6 +264,20 @@ public sealed class RunningGuestTests : IAsyncLifetime
     }
 
     [QemuFact]
+    public async Task TrimLogs_LongConsole_EndStaysAndQemuAppends()
+    {
+        await using RunningGuest guest = await StartAsync();
+        string console = _processes.PathsOf("g").ConsoleLog;
+        await File.AppendAllTextAsync(console, new string('a', 1000) + new string('b', 50));
+        _processes.TrimLogs("g", 2000);
+        Assert.Equal(1050, new FileInfo(console).Length);
+        _processes.TrimLogs("g", 100);
+        Assert.Equal(new string('b', 50), await File.ReadAllTextAsync(console));
+        Assert.Equal("append,wronly", await OpenModeAsync(guest.Process.Pid, console));
+        Assert.Equal("append,wronly", await OpenModeAsync(guest.Process.Pid, _processes.PathsOf("g").QemuLog));
+    }
+
+    [QemuFact]
     public async Task Files_OfTheGuest_RootKeepsWhatItReads()
     {
         await using RunningGuest guest = await StartAsync();
@@ -289,6 +303,15 @@ public sealed class RunningGuestTests : IAsyncLifetime
         }
 
         _directory.Delete(recursive: true);
+    }
+
+    /// <summary>How a process has a file open, by the octal flags in its fdinfo (O_WRONLY is 1, O_APPEND 2000).</summary>
+    private static async Task<string> OpenModeAsync(int pid, string path)
+    {
+        string fd = new DirectoryInfo($"/proc/{pid}/fd").EnumerateFileSystemInfos().First(file => file.LinkTarget == path).Name;
+        string line = (await File.ReadAllLinesAsync($"/proc/{pid}/fdinfo/{fd}")).First(text => text.StartsWith("flags:", StringComparison.Ordinal));
+        int flags = Convert.ToInt32(line.Split('\t')[1], 8);
+        return $"{((flags & 0b100_0000_0000) != 0 ? "append" : "seek")},{((flags & 3) == 1 ? "wronly" : "other")}";
     }
 
     private string MakeDisk(string name)
