@@ -19,6 +19,10 @@ internal static partial class GuestValidation
     public static GuestSpec ToSpec(GuestRequest request)
     {
         var errors = new SortedDictionary<string, List<string>>(StringComparer.Ordinal);
+        NoNulls(errors, "disks", request.Disks);
+        NoNulls(errors, "networks", request.Networks);
+        NoNulls(errors, "devices", request.Devices);
+        ThrowIfAny(errors);
         GuestSpec spec = Spec(request);
         Check(errors, "name", NamePattern().IsMatch(spec.Name), "has to be letters, digits, '-', '_' and '.', at most 63, a letter or digit first");
         Check(errors, "vcpus", spec.Vcpus is >= 1 and <= 1024, "has to be from 1 to 1024");
@@ -53,9 +57,20 @@ internal static partial class GuestValidation
 
         Check(errors, "labels", spec.Labels.Count <= 64 && spec.Labels.All(label => label.Key.Length is > 0 and <= 63 && label.Value is { Length: <= 255 }),
             "at most 64, with keys of 1 to 63 and values of at most 255 characters");
-        return errors.Count == 0
-            ? spec
-            : throw new BadRequestException(errors.ToImmutableSortedDictionary(error => error.Key, error => error.Value.ToArray(), StringComparer.Ordinal));
+        ThrowIfAny(errors);
+        return spec;
+    }
+
+    // A list's items may be null in JSON, whatever their type says.
+    private static void NoNulls<T>(SortedDictionary<string, List<string>> errors, string field, ImmutableArray<T>? items) =>
+        Check(errors, field, items is null || !items.Value.Any(item => item is null), "has a null among its items");
+
+    private static void ThrowIfAny(SortedDictionary<string, List<string>> errors)
+    {
+        if (errors.Count > 0)
+        {
+            throw new BadRequestException(errors.ToImmutableSortedDictionary(error => error.Key, error => error.Value.ToArray(), StringComparer.Ordinal));
+        }
     }
 
     private static GuestSpec Spec(GuestRequest request)

@@ -48,7 +48,7 @@ public sealed class ContainerTests : IAsyncLifetime
     }
 
     [Theory]
-    [InlineData("""{ "group": 11 }""", 409, "device_in_use_by_host", "unmount")]
+    [InlineData("""{ "group": 11 }""", 409, "device_in_use_by_host", "umount /srv")]
     [InlineData("""{ "group": 13 }""", 409, "group_not_viable", "shpchp")]
     [InlineData("""{ "group": 99 }""", 404, "group_not_found", "/v1/groups")]
     [InlineData("""{ "device": "0000:09:00.0" }""", 404, "device_not_found", "/v1/devices")]

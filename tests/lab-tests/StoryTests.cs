@@ -1,0 +1,192 @@
+using AssignHub.Lab;
+using AssignHub.Story;
+using Xunit.Abstractions;
+
+namespace AssignHub.Tests.Lab;
+
+/// <summary>AssignHub on the real kernel of the sample lab: the story, refusals that change nothing, and crashes in the middle of a claim.</summary>
+[Collection("sample lab")]
+public sealed class StoryTests(SampleLab lab, ITestOutputHelper output) : IAsyncLifetime
+{
+    private const string Nic = "0000:01:00.0";
+    private const string Disk = "0000:02:00.0";
+    private static readonly string[] Shared = ["0000:04:01.0", "0000:04:02.0", "0000:04:03.0"];
+
+    private readonly HubInLab _hub = new(lab.Host, Repository.Service);
+    private readonly KernelView _kernel = new(lab.Host);
+
+    public Task InitializeAsync() => _hub.StartAsync();
+
+    public async Task DisposeAsync()
+    {
+        await _hub.StopAsync();
+        await lab.Host.RunAsync($"rm -rf {HubInLab.Data}");
+    }
+
+    [Fact]
+    public async Task Story_OnTheSampleTopology_Holds()
+    {
+        using var told = new StringWriter();
+        using var story = new Story.Story(lab.Host, _hub, told);
+        try
+        {
+            foreach ((string title, Func<Task> play) in story.Steps)
+            {
+                told.WriteLine(title);
+                await play();
+            }
+        }
+        catch (Exception)
+        {
+            output.WriteLine(told.ToString());
+            output.WriteLine(await _hub.LogAsync());
+            throw;
+        }
+    }
+
+    [Fact]
+    public async Task Claim_OfADiskThatIsMounted_IsRefusedUntilItIsNot()
+    {
+        await lab.Host.RunAsync("mkdir -p /mnt/used && mke2fs -q /dev/nvme0n1 32M && mount /dev/nvme0n1 /mnt/used");
+        using HubClient client = _hub.Client();
+        string before = await _kernel.BindingsAsync();
+        try
+        {
+            HubAnswer refused = await client.PostAsync("/v1/containers", new System.Text.Json.Nodes.JsonObject { ["device"] = Disk });
+
+            Assert.Equal((409, "device_in_use_by_host"), ((int)refused.Status, refused.Code));
+            Assert.Contains("/mnt/used", refused.Text, StringComparison.Ordinal);
+            Assert.Equal(before, await _kernel.BindingsAsync());
+        }
+        finally
+        {
+            await lab.Host.RunAsync("umount /mnt/used && printf assignhub-disk-0 | dd of=/dev/nvme0n1 conv=notrunc status=none && sync");
+        }
+
+        await ClaimAndReleaseAsync(client, Disk);
+    }
+
+    [Fact]
+    public async Task Claim_OfAGroupThatAForeignProcessHolds_IsRefusedUntilItEnds()
+    {
+        int group = await _kernel.GroupAsync(Nic);
+        await lab.Host.RunAsync($"""
+            modprobe vfio-pci
+            cd /sys/bus/pci/devices/{Nic}
+            echo vfio-pci >driver_override; echo {Nic} >driver/unbind; echo {Nic} >/sys/bus/pci/drivers_probe
+            setsid bash -c 'exec 9<>/dev/vfio/{group}; echo $$ >/run/foreign.pid; exec sleep 300' </dev/null >/dev/null 2>&1 &
+            for i in $(seq 50); do [ -s /run/foreign.pid ] && break; sleep 0.1; done
+            """);
+        string pid = (await lab.Host.RunAsync("cat /run/foreign.pid")).Trim();
+        using HubClient client = _hub.Client();
+        string before = await _kernel.BindingsAsync();
+
+        HubAnswer refused = await client.PostAsync("/v1/containers", new System.Text.Json.Nodes.JsonObject { ["group"] = group });
+        HubAnswer shown = await client.GetAsync($"/v1/groups/{group}");
+
+        Assert.Equal((409, "group_foreign"), ((int)refused.Status, refused.Code));
+        Assert.Contains($"sleep (pid {pid})", refused.Text, StringComparison.Ordinal);
+        Assert.Equal("foreign", (string?)shown.Body!["owner"]);
+        Assert.Equal(before, await _kernel.BindingsAsync());
+
+        await lab.Host.RunAsync($"kill {pid}; while kill -0 {pid} 2>/dev/null; do sleep 0.05; done; rm /run/foreign.pid");
+        await ClaimAndReleaseAsync(client, Nic);
+        await lab.Host.RunAsync($"""
+            cd /sys/bus/pci/devices/{Nic}
+            echo {Nic} >driver/unbind; echo >driver_override; echo {Nic} >/sys/bus/pci/drivers_probe
+            [ "$(basename $(readlink driver))" = e1000e ]
+            """);
+    }
+
+    [Fact]
+    public async Task Claim_OfWhatIsNotThere_IsNotFound()
+    {
+        using HubClient client = _hub.Client();
+        string before = await _kernel.BindingsAsync();
+
+        HubAnswer device = await client.PostAsync("/v1/containers", new System.Text.Json.Nodes.JsonObject { ["device"] = "0000:7f:00.0" });
+        HubAnswer group = await client.PostAsync("/v1/containers", new System.Text.Json.Nodes.JsonObject { ["group"] = 4711 });
+
+        Assert.Equal((404, "device_not_found"), ((int)device.Status, device.Code));
+        Assert.Equal((404, "group_not_found"), ((int)group.Status, group.Code));
+        Assert.Equal(before, await _kernel.BindingsAsync());
+    }
+
+    [Fact]
+    public async Task Kill_InTheMiddleOfAClaim_LeavesNoDeviceBehind()
+    {
+        string[] before = await DriversAsync();
+        await lab.Host.RunAsync($": >{HubInLab.Log}");
+        for (int i = 0; i < 3; i++)
+        {
+            using (HubClient client = _hub.Client())
+            {
+                await client.SendAsync(HttpMethod.Post, "/v1/containers", new System.Text.Json.Nodes.JsonObject { ["device"] = Shared[0] }, waitSeconds: 0);
+                await Task.Delay(i * 60);
+                await _hub.KillAsync();
+            }
+
+            await _hub.StartAsync();
+            using HubClient again = _hub.Client();
+            HubAnswer operation = await again.GetAsync("/v1/operations?limit=1");
+            string id = (string)operation.Body!["items"]![0]!["id"]!;
+            await again.GetAsync($"/v1/operations/{id}?wait=60");
+            HubAnswer containers = await again.GetAsync("/v1/containers");
+
+            if (containers.Body!["items"]!.AsArray() is [{ } container])
+            {
+                Assert.Equal("ready", (string?)container["state"]);
+                Assert.All(await DriversAsync(), driver => Assert.Equal("vfio-pci", driver));
+                Assert.Equal(204, (int)(await again.DeleteAsync($"/v1/containers/{(string?)container["id"]}")).Status);
+            }
+
+            Assert.Equal(before, await DriversAsync());
+        }
+
+        // The kills have to have hit claims that were under way, or the test has shown nothing.
+        Assert.NotEqual("0", (await lab.Host.RunAsync($"grep -c 'was under way when the service ended' {HubInLab.Log} || true")).Trim());
+    }
+
+    private async Task<string[]> DriversAsync() => await Task.WhenAll(Shared.Select(_kernel.DriverAsync));
+
+    private static async Task ClaimAndReleaseAsync(HubClient client, string device)
+    {
+        HubAnswer claimed = await client.PostAsync("/v1/containers", new System.Text.Json.Nodes.JsonObject { ["device"] = device });
+        Assert.True((int)claimed.Status == 201, claimed.Text);
+        Assert.Equal(204, (int)(await client.DeleteAsync($"/v1/containers/{(string?)claimed.Body!["id"]}")).Status);
+    }
+}
+
+/// <summary>A bridge on shpchp keeps its group from being claimed.</summary>
+[Collection("shpc lab")]
+public sealed class ShpcTests(ShpcLab lab) : IAsyncLifetime
+{
+    private readonly HubInLab _hub = new(lab.Host, Repository.Service);
+
+    public Task InitializeAsync() => _hub.StartAsync();
+
+    public async Task DisposeAsync()
+    {
+        await _hub.StopAsync();
+        await lab.Host.RunAsync($"rm -rf {HubInLab.Data}");
+    }
+
+    [Fact]
+    public async Task Claim_BehindABridgeOnShpchp_IsRefusedUntilItIsUnbound()
+    {
+        var kernel = new KernelView(lab.Host);
+        using HubClient client = _hub.Client();
+        string before = await kernel.BindingsAsync();
+
+        HubAnswer refused = await client.PostAsync("/v1/containers", new System.Text.Json.Nodes.JsonObject { ["device"] = "0000:02:01.0" });
+
+        Assert.Equal((409, "group_not_viable"), ((int)refused.Status, refused.Code));
+        Assert.Equal(before, await kernel.BindingsAsync());
+        string remedy = (string)refused.Body!["refusals"]![0]!["remedy"]!;
+        await lab.Host.RunAsync(remedy[(remedy.IndexOf(':', StringComparison.Ordinal) + 1)..]);
+        HubAnswer claimed = await client.PostAsync("/v1/containers", new System.Text.Json.Nodes.JsonObject { ["device"] = "0000:02:01.0" });
+        Assert.True((int)claimed.Status == 201, claimed.Text);
+        Assert.Equal(204, (int)(await client.DeleteAsync($"/v1/containers/{(string?)claimed.Body!["id"]}")).Status);
+        await lab.Host.RunAsync("echo 0000:01:00.0 >/sys/bus/pci/drivers/shpchp/bind");
+    }
+}
