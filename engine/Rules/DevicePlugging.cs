@@ -18,7 +18,7 @@ internal static class DevicePlugging
         }
 
         if (guest.Devices.TryGetValue(attach.Device, out GuestDevice? had) && (had.State == GuestDeviceState.Attached || !guest.IsActive)
-            && draft.World.Inventory.Containers.GetValueOrDefault(had.Container)?.State is ContainerState.Ready or ContainerState.Attached)
+            && ContainerOf(draft, guest, had) is { State: ContainerState.Ready or ContainerState.Attached })
         {
             return;
         }
@@ -58,7 +58,7 @@ internal static class DevicePlugging
         {
             // Seen when an interrupted operation is taken up: the guest let go, and the rest remains to be done.
             if (draft.World.Inventory.ContainerOf(detach.Device) is { State: ContainerState.Releasing or ContainerState.Attached } left
-                && !draft.World.Inventory.Guests.Values.Any(other => other.Devices.Values.Any(had => had.Container == left.Id)))
+                && (left.Guest is null || left.Guest == guest.Name) && !guest.Devices.Values.Any(had => had.Container == left.Id))
             {
                 LetGo(draft, left);
                 return;
@@ -68,7 +68,7 @@ internal static class DevicePlugging
             return;
         }
 
-        Container? container = draft.World.Inventory.Containers.GetValueOrDefault(device.Container);
+        Container? container = ContainerOf(draft, guest, device);
         if (container?.Group is { } group)
         {
             draft.Touch(Names.Group(group));
@@ -91,19 +91,23 @@ internal static class DevicePlugging
         }
     }
 
+    /// <summary>The container of a guest's device; null if the guest lost it, and it may be another's since.</summary>
+    private static Container? ContainerOf(Draft draft, Guest guest, GuestDevice device) =>
+        draft.World.Inventory.Containers.GetValueOrDefault(device.Container) is { } container && container.Guest == guest.Name ? container : null;
+
     /// <summary>What happens to a container when its guest has none of its devices any more.</summary>
     public static void LetGo(Draft draft, Container container)
     {
         if (container is { State: ContainerState.Attached, Group: { } group })
         {
-            draft.Do(new RevokeGroup(container.Id, group, "its last device left the guest"));
+            draft.Do(new RevokeGroup(container.Id, group, container.Keep, "its last device left the guest"));
         }
-
-        if (container.Keep)
+        else if (container.Keep)
         {
             draft.Inventory = draft.Inventory.With(container with { Guest = null });
         }
-        else
+
+        if (!container.Keep)
         {
             Claims.Release(draft, container);
         }

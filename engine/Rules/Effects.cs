@@ -43,9 +43,11 @@ public static class Effects
         DropContainer drop => inventory with { Containers = inventory.Containers.Remove(drop.Container) },
         GrantGroup grant => Change(inventory, grant.Container, container => container with { State = ContainerState.Attached, Guest = grant.Guest }),
         // A container that is on its way back, or has failed, stays so.
-        RevokeGroup revoke => Change(inventory, revoke.Container, container => container.State == ContainerState.Attached
-            ? container with { State = ContainerState.Ready }
-            : container),
+        RevokeGroup revoke => Change(inventory, revoke.Container, container => container with
+        {
+            State = container.State == ContainerState.Attached ? ContainerState.Ready : container.State,
+            Guest = revoke.Free ? null : container.Guest,
+        }),
         LaunchGuest launch => Change(inventory, launch.Guest, guest => guest with { Process = outcome.Process, Error = null }),
         PlugDevice plug => Change(inventory, plug.Guest, guest => guest.Devices.TryGetValue(plug.Device, out GuestDevice? device)
             ? guest.With(device with { State = GuestDeviceState.Attached })

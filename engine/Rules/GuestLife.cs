@@ -189,7 +189,7 @@ internal static class GuestLife
             if (container is { State: ContainerState.Attached, Group: { } group })
             {
                 draft.Touch(Names.Group(group));
-                draft.Do(new RevokeGroup(container.Id, group, $"guest {guest.Name} has ended"));
+                draft.Do(new RevokeGroup(container.Id, group, Free: false, $"guest {guest.Name} has ended"));
             }
         }
     }

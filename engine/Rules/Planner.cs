@@ -1,6 +1,7 @@
 // Decides: from what is and what is asked for to an ordered plan, or to every refusal. Pure: the same world gives the same plan.
 
 using AssignHub.Engine.Desired;
+using AssignHub.Engine.Host;
 
 namespace AssignHub.Engine.Rules;
 
@@ -157,10 +158,12 @@ public static class Planner
         {
             if (container is { State: ContainerState.Attached, Group: { } group })
             {
-                draft.Do(new RevokeGroup(container.Id, group, "the device did not get into the guest"));
+                draft.Do(new RevokeGroup(container.Id, group, Free: true, "the device did not get into the guest"));
             }
-
-            draft.Inventory = draft.Inventory.With(container with { Guest = null });
+            else
+            {
+                draft.Inventory = draft.Inventory.With(container with { Guest = null });
+            }
         }
 
         return true;
@@ -201,6 +204,17 @@ public static class Planner
         else
         {
             draft.Inventory = draft.Inventory.With(guest with { State = view.Running ? GuestState.Running : GuestState.Paused, Error = error });
+            foreach (Container container in draft.Inventory.Containers.Values.Where(container => container.Guest == name && container.State == ContainerState.Releasing))
+            {
+                // Its process was to end first and did not, so nothing of its groups has gone back.
+                bool held = container.Members.Any(member => view.Devices.Contains(member.Address));
+                bool whole = container.Endpoints.All(member =>
+                    draft.World.Host.Devices.TryGetValue(member.Address, out PciDevice? device) && VfioDrivers.IsVfio(device.Driver));
+                draft.Inventory = draft.Inventory.With(container with
+                {
+                    State = held ? ContainerState.Attached : whole ? ContainerState.Ready : ContainerState.Failed,
+                });
+            }
         }
     }
 
@@ -211,7 +225,7 @@ public static class Planner
         {
             if (container.Group is { } group && !container.Members.Any(member => draft.World.Guests.Values.Any(view => view.Devices.Contains(member.Address))))
             {
-                draft.Do(new RevokeGroup(container.Id, group, "none of its devices is in a guest"));
+                draft.Do(new RevokeGroup(container.Id, group, container.Keep && draft.Change is DetachDevice, "none of its devices is in a guest"));
             }
         }
     }

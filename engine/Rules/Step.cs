@@ -83,8 +83,8 @@ public sealed record GrantGroup(string Container, int Group, string Guest, strin
     public override string Subject => Names.Group(Group);
 }
 
-/// <summary>Take that right back, once the kernel shows the group closed.</summary>
-public sealed record RevokeGroup(string Container, int Group, string Reason) : Step(Reason)
+/// <summary>Take that right back, once the kernel shows the group closed; with <paramref name="Free"/> the container is no guest's after.</summary>
+public sealed record RevokeGroup(string Container, int Group, bool Free, string Reason) : Step(Reason)
 {
     /// <inheritdoc/>
     public override string Subject => Names.Group(Group);

@@ -29,8 +29,18 @@ public sealed class RulesProperties
     [InlineData(Mishap.Crashes)]
     public void History_AnyChanges_KeepsEveryPromise(Mishap mishap)
     {
-        Config config = Config.QuickThrowOnFailure.WithMaxTest(Environment.GetEnvironmentVariable("ASSIGNHUB_TESTS_LONG") is null ? 300 : 10_000);
-        Prop.ForAll(Gen.Choose(0, int.MaxValue - 1).ToArbitrary(), seed => Live(new Random(seed), mishap)).Check(config);
+        // The short run is the same each time; the long one looks elsewhere each time.
+        if (Environment.GetEnvironmentVariable("ASSIGNHUB_TESTS_LONG") is null)
+        {
+            for (int seed = 0; seed < 500; seed++)
+            {
+                Live(new Random(seed), mishap);
+            }
+
+            return;
+        }
+
+        Prop.ForAll(Gen.Choose(0, int.MaxValue - 1).ToArbitrary(), seed => Live(new Random(seed), mishap)).Check(Config.QuickThrowOnFailure.WithMaxTest(10_000));
     }
 
     private static void Live(Random random, Mishap mishap)
