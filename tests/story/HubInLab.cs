@@ -15,7 +15,7 @@ public sealed class HubInLab(LabHost lab, string assembly)
     /// <summary>What the service wrote to its log, in the lab.</summary>
     public const string Log = "/var/log/assignhub.log";
 
-    private static readonly TimeSpan StartTimeout = TimeSpan.FromSeconds(90);
+    private static readonly TimeSpan StartTimeout = TimeSpan.FromSeconds(240);
 
     /// <summary>The token of its administrator.</summary>
     public string Token { get; private set; } = "";
