@@ -20,7 +20,8 @@ public sealed class StoryTests(SampleLab lab, ITestOutputHelper output) : IAsync
     public async Task DisposeAsync()
     {
         await _hub.StopAsync();
-        await lab.Host.RunAsync($"rm -rf {HubInLab.Data}");
+        // A guest that a failed test left behind would hold its devices, and the lab's processors.
+        await lab.Host.RunAsync($"for pid in $(pgrep -x qemu-system-x86); do kill -KILL $pid; done; rm -rf {HubInLab.Data}");
     }
 
     [Fact]
