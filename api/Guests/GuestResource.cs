@@ -34,8 +34,6 @@ public sealed record GuestResource
     public required GuestIommu GuestIommu { get; init; }
     /// <summary>Devices asked for.</summary>
     public required ImmutableArray<DeviceSelection> Devices { get; init; }
-    /// <summary>Whether it starts with the service after a host's boot.</summary>
-    public required bool Autostart { get; init; }
     /// <summary>Free key and value pairs.</summary>
     public required ImmutableSortedDictionary<string, string> Labels { get; init; }
     /// <summary>Counts the changes of what was asked for.</summary>
@@ -58,7 +56,6 @@ public sealed record GuestResource
         HotplugSlots = guest.Spec.HotplugSlots,
         GuestIommu = guest.Spec.GuestIommu,
         Devices = [.. guest.Spec.Devices.Select(address => new DeviceSelection { Address = address })],
-        Autostart = guest.Spec.Autostart,
         Labels = guest.Spec.Labels,
         Generation = guest.Generation,
         Status = new GuestStatus
@@ -144,8 +141,6 @@ public sealed record GuestRequest
     public GuestIommu? GuestIommu { get; init; }
     /// <summary>Devices to assign.</summary>
     public ImmutableArray<DeviceSelection>? Devices { get; init; }
-    /// <summary>Whether it starts with the service after a host's boot.</summary>
-    public bool? Autostart { get; init; }
     /// <summary>Free key and value pairs.</summary>
     public ImmutableSortedDictionary<string, string>? Labels { get; init; }
 }

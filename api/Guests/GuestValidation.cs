@@ -88,7 +88,6 @@ internal static partial class GuestValidation
             HotplugSlots = request.HotplugSlots ?? defaults.HotplugSlots,
             GuestIommu = request.GuestIommu ?? defaults.GuestIommu,
             Devices = [.. (request.Devices ?? []).Select(device => device.Address)],
-            Autostart = request.Autostart ?? defaults.Autostart,
             Labels = request.Labels ?? defaults.Labels,
         };
     }

@@ -68,8 +68,6 @@ public sealed record GuestSpec
     public GuestIommu GuestIommu { get; init; }
     /// <summary>Devices to assign.</summary>
     public ImmutableArray<PciAddress> Devices { get; init; } = [];
-    /// <summary>Whether it starts with the service after a host's boot.</summary>
-    public bool Autostart { get; init; }
     /// <summary>Free key and value pairs.</summary>
     public ImmutableSortedDictionary<string, string> Labels { get; init; } = ImmutableSortedDictionary<string, string>.Empty;
 

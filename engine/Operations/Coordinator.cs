@@ -61,11 +61,18 @@ public sealed partial class Coordinator(Ledger ledger, Observer observer, StepRu
     public async Task ResumeAsync(Operation operation, CancellationToken cancellation)
     {
         World world = await observer.ObserveAsync(operation.Change, cancellation).ConfigureAwait(false);
-        (Decision decision, Operation? begun, _) =
+        Task released = ledger.Released;
+        (Decision decision, Operation? begun, ImmutableArray<long> inTheWay) =
             ledger.Begin(inventory => Planner.Decide(world with { Inventory = inventory }, operation.Change), operation.Actor, operation);
         if (begun is not null)
         {
             Execute(begun);
+        }
+        else if (!inTheWay.IsEmpty)
+        {
+            // Others that were taken up before hold what it needs; being in the way is no reason to undo it.
+            await released.WaitAsync(cancellation).ConfigureAwait(false);
+            await ResumeAsync(operation, cancellation).ConfigureAwait(false);
         }
         else
         {
