@@ -52,6 +52,8 @@ public sealed partial class GuestProcesses
         }
     }
 
+    private static readonly TimeSpan PidDeadline = TimeSpan.FromSeconds(30);
+
     private async Task<GuestProcess> SpawnAsync(GuestLaunch launch, CancellationToken cancellation)
     {
         CommandLine command = QemuCommandLine.Build(launch);
@@ -80,7 +82,9 @@ public sealed partial class GuestProcesses
 
         using (wrapper)
         {
-            string? line = await wrapper.StandardOutput.ReadLineAsync(cancellation).ConfigureAwait(false);
+            // Whoever gives up before the pid is known leaves a process that nobody can end. The shell says it first of all.
+            using var patience = new CancellationTokenSource(PidDeadline, time);
+            string? line = await wrapper.StandardOutput.ReadLineAsync(patience.Token).ConfigureAwait(false);
             if (!int.TryParse(line, NumberStyles.None, CultureInfo.InvariantCulture, out int pid))
             {
                 throw Failed(launch, await wrapper.StandardError.ReadToEndAsync(cancellation).ConfigureAwait(false));

@@ -23,9 +23,9 @@ internal static class QemuCommand
         [
             "-name", $"assignhub-lab-{topology.Name}", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             "-pidfile", Path.Combine(state, "qemu.pid"),
-            "-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", "max",
+            "-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", "max,la57=off",
             "-m", $"{options.MemoryMiB}M", "-smp", Number(options.Cpus),
-            "-device", "intel-iommu,intremap=on,caching-mode=on,device-iotlb=on",
+            "-device", "intel-iommu,intremap=on,eim=on,caching-mode=on,device-iotlb=on",
             "-kernel", assets.KernelImage, "-initrd", assets.HostInitrd, "-append", append,
             "-chardev", $"file,id=console,path={Path.Combine(state, "console.log")}", "-serial", "chardev:console",
             "-qmp", $"unix:{Path.Combine(state, "qmp.sock")},server=on,wait=off",
