@@ -27,16 +27,28 @@ build_quietly() {
     rm -f "$log"
 }
 
-# $1: where to. Publishes the service, compiled ahead of time: under the lab's emulation compiling at run time takes long.
+# $1: a file that was built, the rest: files and folders it is built from. Whether it is newer than all of them.
+is_current() {
+    local built=$1
+    shift
+    [ -e "$built" ] && [ -z "$(find "$@" -path '*/obj' -prune -o -path '*/bin' -prune -o -newer "$built" -type f -print -quit)" ]
+}
+
+# Publishes the service to artifacts/assignhub: with its runtime, all of it compiled ahead of time, because under the lab's emulation
+# compiling at run time takes long.
 publish_service() {
     local log repository
     repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+    if is_current "$repository/artifacts/assignhub/assignhub" "$repository"/{api,engine,db} "$repository"/Directory.*.props; then
+        return
+    fi
     log=$(mktemp)
-    if ! dotnet publish "$repository/api/api.csproj" --configuration Release --use-current-runtime --self-contained false \
-        -p:PublishReadyToRun=true --nologo --verbosity quiet --output "$1" >"$log" 2>&1; then
+    if ! dotnet publish "$repository/api/api.csproj" --configuration Release --use-current-runtime --self-contained true \
+        -p:PublishReadyToRun=true -p:PublishReadyToRunComposite=true --nologo --verbosity quiet --output "$repository/artifacts/assignhub" >"$log" 2>&1; then
         cat "$log" >&2
         rm -f "$log"
         exit 1
     fi
+    touch "$repository/artifacts/assignhub/assignhub"
     rm -f "$log"
 }

@@ -60,7 +60,7 @@ internal static class ScanCommand
             Console.WriteLine($"group {group.Number}  {Ownership.OwnerOf(world, group).ToString().ToLowerInvariant()}  {(refusals.Count == 0 ? "assignable" : "not assignable")}");
             foreach (PciDevice device in world.Members(group))
             {
-                PciNames name = names.Lookup(device);
+                PciNames name = names.Lookup(device, world.Host);
                 Console.WriteLine($"  {device.Address}  {device.VendorId:x4}:{device.DeviceId:x4}  {device.Driver ?? "-",-12}  {name.Vendor} {name.Device}");
             }
 

@@ -65,7 +65,7 @@ public sealed record DeviceResource
     public static DeviceResource From(World world, PciDevice device, PciIds names)
     {
         ImmutableArray<Refusal> refusals = RefusalsFor(world, device);
-        PciNames known = names.Lookup(device);
+        PciNames known = names.Lookup(device, world.Host);
         return new DeviceResource
         {
             Host = world.Host.Host,

@@ -1,8 +1,9 @@
-// Names of vendors, devices and classes from the distribution's pci.ids. The file has 40,000 lines; only the names of ids that were asked
-// for are kept.
+// Names of vendors, devices and classes from the distribution's pci.ids. The file has 40,000 lines: one pass over its bytes answers for all
+// devices of a host, and only the names of ids that were asked for are kept.
 
-using System.Globalization;
+using System.Buffers.Text;
 using System.Text;
+using AssignHub.Engine.Host;
 
 namespace AssignHub.Engine.Pci;
 
@@ -16,7 +17,7 @@ public sealed record PciNames(string? Vendor, string? Device, string? Subsystem,
 /// <summary>Looks names up, and remembers them. Safe to use from several threads.</summary>
 public sealed class PciIds
 {
-    private const uint NoDevice = uint.MaxValue;
+    private const uint NoId = uint.MaxValue;
     private readonly string? _path;
     private readonly Lock _lock = new();
     private Dictionary<Key, PciNames> _known = [];
@@ -43,59 +44,32 @@ public sealed class PciIds
         return new PciIds(null);
     }
 
-    /// <summary>The names of one device. The first question for new ids reads the file; ask for many at once with <see cref="Prepare"/>.</summary>
-    public PciNames Lookup(ushort vendor, ushort device, ushort subsystemVendor, ushort subsystem, uint classCode)
+    /// <summary>The names of one device. The first question about a host reads the file, for all its devices.</summary>
+    /// <param name="device">The device.</param>
+    /// <param name="host">The host whose other devices will be asked for as well.</param>
+    public PciNames Lookup(PciDevice device, HostState host)
     {
-        Key key = new(vendor, device, subsystemVendor, subsystem, classCode >> 8);
+        ArgumentNullException.ThrowIfNull(device);
+        ArgumentNullException.ThrowIfNull(host);
+        Key key = Key.Of(device);
         if (!Volatile.Read(ref _known).TryGetValue(key, out PciNames? names))
         {
-            Load([key]);
+            Load([key, .. host.Devices.Values.Select(Key.Of)]);
             names = Volatile.Read(ref _known)[key];
         }
 
         return names;
     }
 
-    /// <inheritdoc cref="Lookup(ushort, ushort, ushort, ushort, uint)"/>
-    public PciNames Lookup(Host.PciDevice device)
-    {
-        ArgumentNullException.ThrowIfNull(device);
-        return Lookup(device.VendorId, device.DeviceId, device.SubsystemVendorId, device.SubsystemId, device.ClassCode);
-    }
-
-    /// <summary>Reads the names of all these devices in one pass over the file.</summary>
-    public void Prepare(IEnumerable<Host.PciDevice> devices)
-    {
-        ArgumentNullException.ThrowIfNull(devices);
-        Dictionary<Key, PciNames> known = Volatile.Read(ref _known);
-        HashSet<Key> missing = [];
-        foreach (Host.PciDevice device in devices)
-        {
-            Key key = new(device.VendorId, device.DeviceId, device.SubsystemVendorId, device.SubsystemId, device.ClassCode >> 8);
-            if (!known.ContainsKey(key))
-            {
-                missing.Add(key);
-            }
-        }
-
-        if (missing.Count > 0)
-        {
-            Load(missing);
-        }
-    }
-
     private void Load(HashSet<Key> wanted)
     {
         lock (_lock)
         {
+            wanted.ExceptWith(_known.Keys);
             Names found = new(wanted);
             if (_path is not null && File.Exists(_path))
             {
-                using StreamReader reader = new(_path, Encoding.UTF8, false, 32 << 10);
-                while (reader.ReadLine() is { } line)
-                {
-                    found.Add(line);
-                }
+                ReadLines(_path, found);
             }
 
             Dictionary<Key, PciNames> known = new(_known);
@@ -108,7 +82,33 @@ public sealed class PciIds
         }
     }
 
-    private readonly record struct Key(ushort Vendor, ushort Device, ushort SubsystemVendor, ushort Subsystem, uint Class);
+    // Lines longer than the buffer do not occur; a part of one would be taken for a line, and names nothing.
+    private static void ReadLines(string path, Names found)
+    {
+        using FileStream file = new(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 0);
+        byte[] buffer = new byte[64 << 10];
+        int held = 0;
+        while (file.Read(buffer, held, buffer.Length - held) is > 0 and int read)
+        {
+            ReadOnlySpan<byte> rest = buffer.AsSpan(0, held + read);
+            for (int end = rest.IndexOf((byte)'\n'); end >= 0; end = rest.IndexOf((byte)'\n'))
+            {
+                found.Add(rest[..end]);
+                rest = rest[(end + 1)..];
+            }
+
+            held = rest.Length == buffer.Length ? 0 : rest.Length;
+            rest[^held..].CopyTo(buffer);
+        }
+
+        found.Add(buffer.AsSpan(0, held));
+    }
+
+    private readonly record struct Key(ushort Vendor, ushort Device, ushort SubsystemVendor, ushort Subsystem, uint Class)
+    {
+        public static Key Of(PciDevice device) =>
+            new(device.VendorId, device.DeviceId, device.SubsystemVendorId, device.SubsystemId, device.ClassCode >> 8);
+    }
 
     /// <summary>
     /// Takes the file line by line: <c>8086  Intel Corporation</c>, a tab and <c>10d3  82574L Gigabit…</c>, two tabs and <c>8086 a01f  Gigabit CT…</c>;
@@ -143,7 +143,7 @@ public sealed class PciIds
             _subsystems[((uint)key.Vendor << 16 | key.Device, (uint)key.SubsystemVendor << 16 | key.Subsystem)],
             _classes[key.Class] ?? _baseClasses[key.Class >> 8]);
 
-        public void Add(ReadOnlySpan<char> line)
+        public void Add(ReadOnlySpan<byte> line)
         {
             if (line.Length < 4 || line[0] == '#')
             {
@@ -153,36 +153,43 @@ public sealed class PciIds
             if (line[0] != '\t')
             {
                 _inClasses = line[0] == 'C' && line[1] == ' ';
-                _device = NoDevice;
-                _vendor = TryHex(line, _inClasses ? 2 : 0, _inClasses ? 2 : 4, out uint id) ? id : NoDevice;
-                Set(_inClasses ? _baseClasses : _vendors, _vendor, line, 4);
+                Dictionary<uint, string?> names = _inClasses ? _baseClasses : _vendors;
+                _device = NoId;
+                _vendor = TryHex(line, _inClasses ? 2 : 0, _inClasses ? 2 : 4, out uint id) && names.ContainsKey(id) ? id : NoId;
+                Set(names, _vendor, line, 4);
+            }
+            else if (_vendor == NoId)
+            {
+                // Below a vendor that nobody asked for: nine lines of ten.
             }
             else if (line[1] != '\t')
             {
                 int digits = _inClasses ? 2 : 4;
-                _device = _vendor != NoDevice && TryHex(line, 1, digits, out uint id) ? _vendor << (digits * 4) | id : NoDevice;
+                _device = TryHex(line, 1, digits, out uint id) ? _vendor << (digits * 4) | id : NoId;
                 Set(_inClasses ? _classes : _devices, _device, line, 1 + digits);
             }
-            else if (!_inClasses && _device != NoDevice && line.Length > 11
+            else if (!_inClasses && _device != NoId && line.Length > 11
                 && TryHex(line, 2, 4, out uint subsystemVendor) && TryHex(line, 7, 4, out uint subsystem)
                 && _subsystems.ContainsKey((_device, subsystemVendor << 16 | subsystem)))
             {
-                _subsystems[(_device, subsystemVendor << 16 | subsystem)] = line[11..].Trim().ToString();
+                _subsystems[(_device, subsystemVendor << 16 | subsystem)] = Text(line[11..]);
             }
         }
 
-        private static void Set(Dictionary<uint, string?> names, uint id, ReadOnlySpan<char> line, int after)
+        private static void Set(Dictionary<uint, string?> names, uint id, ReadOnlySpan<byte> line, int after)
         {
-            if (id != NoDevice && names.ContainsKey(id))
+            if (id != NoId && names.ContainsKey(id))
             {
-                names[id] = line[after..].Trim().ToString();
+                names[id] = Text(line[after..]);
             }
         }
 
-        private static bool TryHex(ReadOnlySpan<char> line, int at, int digits, out uint value)
+        private static string Text(ReadOnlySpan<byte> name) => Encoding.UTF8.GetString(name).Trim();
+
+        private static bool TryHex(ReadOnlySpan<byte> line, int at, int digits, out uint value)
         {
             value = 0;
-            return line.Length >= at + digits && uint.TryParse(line.Slice(at, digits), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out value);
+            return line.Length >= at + digits && Utf8Parser.TryParse(line.Slice(at, digits), out value, out int used, 'x') && used == digits;
         }
     }
 }

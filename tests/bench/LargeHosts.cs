@@ -42,8 +42,8 @@ internal sealed class LargeHosts : IDisposable
         {
             int port = FreePort();
             var clock = Stopwatch.StartNew();
-            using Process process = Process.Start(new ProcessStartInfo("dotnet",
-                [service, "serve", "--listen", $"http://127.0.0.1:{port}", "--data", data, "--sysfs", _largest.SysfsRoot, "--proc", _largest.ProcRoot])
+            using Process process = Process.Start(new ProcessStartInfo(service,
+                ["serve", "--listen", $"http://127.0.0.1:{port}", "--data", data, "--sysfs", _largest.SysfsRoot, "--proc", _largest.ProcRoot])
             { RedirectStandardOutput = true })!;
             process.BeginOutputReadLine();
             try

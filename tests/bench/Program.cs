@@ -2,7 +2,7 @@
 
 using AssignHub.Bench;
 
-string service = args is [{ } path] ? Path.GetFullPath(path) : throw new ArgumentException("the service's assembly has to be named");
+string service = args is [{ } path] ? Path.GetFullPath(path) : throw new ArgumentException("the service's program has to be named");
 Console.WriteLine($"{"figure",-62} {"measured",14} {"bar",14}");
 using (var large = new LargeHosts())
 {

@@ -6,7 +6,7 @@ namespace AssignHub.Tests.Lab;
 internal static class Repository
 {
     /// <summary>The service, as tests/run published it.</summary>
-    public static string Service => Path.Combine(Root(), "artifacts/assignhub/assignhub.dll");
+    public static string Service => Path.Combine(Root(), "artifacts/assignhub/assignhub");
 
     private static string Root([CallerFilePath] string file = "") => Path.GetFullPath(Path.Combine(Path.GetDirectoryName(file)!, "../.."));
 }

@@ -6,8 +6,8 @@ namespace AssignHub.Story;
 
 /// <summary>The service inside a lab.</summary>
 /// <param name="lab">The lab.</param>
-/// <param name="assembly">The service's assembly, on the machine and so in the lab.</param>
-public sealed class HubInLab(LabHost lab, string assembly)
+/// <param name="program">The service's program, on the machine and so in the lab.</param>
+public sealed class HubInLab(LabHost lab, string program)
 {
     /// <summary>The service's data directory in the lab.</summary>
     public const string Data = "/var/lib/assignhub";
@@ -27,7 +27,7 @@ public sealed class HubInLab(LabHost lab, string assembly)
         // The lab's forwarded port ends at its own address and not at loopback: plain text there never leaves this machine.
         await lab.RunAsync($"""
             cd /
-            {environment} setsid dotnet '{assembly}' serve --listen http://0.0.0.0:8080 --allow-plaintext --data {Data} </dev/null >>{Log} 2>&1 &
+            {environment} setsid '{program}' serve --listen http://0.0.0.0:8080 --allow-plaintext --data {Data} </dev/null >>{Log} 2>&1 &
             echo $! >/run/assignhub.pid
             """).ConfigureAwait(false);
         using var http = new HttpClient { Timeout = TimeSpan.FromSeconds(5) };

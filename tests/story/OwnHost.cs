@@ -8,7 +8,7 @@ namespace AssignHub.Story;
 
 internal static class OwnHost
 {
-    public static async Task<int> RunAsync(string assembly, bool once, int port, CancellationToken cancellation)
+    public static async Task<int> RunAsync(string program, bool once, int port, CancellationToken cancellation)
     {
         if (Environment.UserName != "root")
         {
@@ -16,7 +16,7 @@ internal static class OwnHost
         }
 
         string data = Directory.CreateTempSubdirectory("assignhub-demo-").FullName;
-        using Process service = Process.Start("dotnet", [assembly, "serve", "--listen", $"http://127.0.0.1:{port}", "--data", data]);
+        using Process service = Process.Start(program, ["serve", "--listen", $"http://127.0.0.1:{port}", "--data", data]);
         try
         {
             var url = new Uri($"http://127.0.0.1:{port}");

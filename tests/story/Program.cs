@@ -6,23 +6,23 @@ using System.Net.Sockets;
 using AssignHub.Lab;
 using AssignHub.Story;
 
-var assembly = new Option<FileInfo>("--assembly") { Description = "the service's assembly", Required = true };
+var program = new Option<FileInfo>("--program") { Description = "the service's program", Required = true };
 var once = new Option<bool>("--once") { Description = "exit after the story; the status is 0 only if all of it held" };
 var topology = new Option<string>("--topology") { Description = "another host than the sample; the story needs the sample, so it is not played", HelpName = "FILE" };
 var host = new Option<bool>("--host") { Description = "no lab: run on this machine's own hardware, as root" };
 var port = new Option<int>("--port") { Description = "where the service is, on loopback (8080)", DefaultValueFactory = _ => 8080 };
-var command = new RootCommand("Shows AssignHub at work on a virtual host with real VFIO.") { assembly, once, topology, host, port };
+var command = new RootCommand("Shows AssignHub at work on a virtual host with real VFIO.") { program, once, topology, host, port };
 command.SetAction((parsed, cancellation) => RunAsync(
-    parsed.GetValue(assembly)!.FullName, parsed.GetValue(once), parsed.GetValue(topology), parsed.GetValue(host), parsed.GetValue(port), cancellation));
+    parsed.GetValue(program)!.FullName, parsed.GetValue(once), parsed.GetValue(topology), parsed.GetValue(host), parsed.GetValue(port), cancellation));
 return await command.Parse(args).InvokeAsync().ConfigureAwait(false);
 
-static async Task<int> RunAsync(string assembly, bool once, string? topology, bool onHost, int port, CancellationToken cancellation)
+static async Task<int> RunAsync(string program, bool once, string? topology, bool onHost, int port, CancellationToken cancellation)
 {
     try
     {
         return onHost
-            ? await OwnHost.RunAsync(assembly, once, port, cancellation).ConfigureAwait(false)
-            : await InLabAsync(assembly, once, topology, port, cancellation).ConfigureAwait(false);
+            ? await OwnHost.RunAsync(program, once, port, cancellation).ConfigureAwait(false)
+            : await InLabAsync(program, once, topology, port, cancellation).ConfigureAwait(false);
     }
     catch (Exception failure) when (failure is LabException or TimeoutException or SocketException or IOException)
     {
@@ -35,12 +35,12 @@ static async Task<int> RunAsync(string assembly, bool once, string? topology, bo
     }
 }
 
-static async Task<int> InLabAsync(string assembly, bool once, string? topology, int port, CancellationToken cancellation)
+static async Task<int> InLabAsync(string program, bool once, string? topology, int port, CancellationToken cancellation)
 {
     var progress = new Progress<string>(line => Console.WriteLine($"lab: {line}"));
     var options = new LabOptions { Topology = topology ?? "sample", Port = once ? 0 : port };
     await using LabHost lab = await LabHost.BootAsync(options, progress, cancellation).ConfigureAwait(false);
-    var hub = new HubInLab(lab, assembly);
+    var hub = new HubInLab(lab, program);
     Console.WriteLine("lab: starting AssignHub inside");
     await hub.StartAsync().ConfigureAwait(false);
 

@@ -204,11 +204,12 @@ public sealed class Story(LabHost lab, HubInLab hub, TextWriter show) : IDisposa
     {
         ["name"] = "web01",
         ["memoryBytes"] = 256L << 20,
+        ["hotplugSlots"] = 2,
         ["kernel"] = new JsonObject
         {
             ["path"] = "/usr/share/assignhub-lab/vmlinuz",
             ["initrd"] = "/usr/share/assignhub-lab/guest.cpio",
-            ["commandLine"] = "console=ttyS0 quiet",
+            ["commandLine"] = "console=ttyS0 quiet tsc=reliable hpet=disable mitigations=off nokaslr no_timer_check",
         },
     };
 

@@ -10,6 +10,11 @@ namespace AssignHub.Lab;
 internal sealed class Agent : IDisposable
 {
     private const string FixedPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/lab/bin";
+
+    // .NET maps the code that it compiles twice and flips its protection, to harden itself; each time the emulator throws its translations away.
+    private static readonly string[] Environment =
+        [$"PATH={FixedPath}", "HOME=/root", "LANG=C.UTF-8", "TERM=dumb", "USER=root", "DOTNET_EnableWriteXorExecute=0"];
+
     private readonly JsonChannel _channel;
     private readonly FileStream _turn;
 
@@ -63,7 +68,7 @@ internal sealed class Agent : IDisposable
         {
             ["path"] = "setsid",
             ["arg"] = new JsonArray([.. command.Select(word => (JsonNode)word)]),
-            ["env"] = new JsonArray($"PATH={FixedPath}", "HOME=/root", "LANG=C.UTF-8", "TERM=dumb", "USER=root"),
+            ["env"] = new JsonArray([.. Environment.Select(pair => (JsonNode)pair)]),
             ["capture-output"] = true,
         };
         JsonElement started = await _channel.CallAsync("guest-exec", arguments, cancel).ConfigureAwait(false);

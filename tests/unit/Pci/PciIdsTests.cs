@@ -1,5 +1,6 @@
 // Names out of pci.ids.
 
+using AssignHub.Engine.Host;
 using AssignHub.Engine.Pci;
 
 namespace AssignHub.Tests.Unit.Pci;
@@ -31,17 +32,39 @@ public sealed class PciIdsTests : IDisposable
     public void Lookup_KnownDevice_GivesAllNames() =>
         Assert.Equal(
             new PciNames("Intel Corporation", "82574L Gigabit Network Connection", "Gigabit CT Desktop Adapter", "Ethernet controller"),
-            new PciIds(_path).Lookup(0x8086, 0x10D3, 0x8086, 0xA01F, 0x020000));
+            Lookup(_path, 0x8086, 0x10D3, 0x8086, 0xA01F, 0x020000));
 
     [Fact]
     public void Lookup_DeviceOfAnotherVendor_IsNotMixedUp() =>
-        Assert.Equal(new PciNames("Red Hat, Inc.", null, null, "Network controller"), new PciIds(_path).Lookup(0x1B36, 0x10D3, 0x8086, 0xA01F, 0x028000));
+        Assert.Equal(new PciNames("Red Hat, Inc.", null, null, "Network controller"), Lookup(_path, 0x1B36, 0x10D3, 0x8086, 0xA01F, 0x028000));
 
     [Fact]
     public void Lookup_ProgrammingInterface_NamesTheSubclass() =>
-        Assert.Equal("Non-Volatile memory controller", new PciIds(_path).Lookup(0x1B36, 0x0010, 0, 0, 0x010802).Class);
+        Assert.Equal("Non-Volatile memory controller", Lookup(_path, 0x1B36, 0x0010, 0, 0, 0x010802).Class);
+
+    [Fact]
+    public void Lookup_ListLongerThanItsBuffer_FindsWhatIsLast()
+    {
+        File.WriteAllText(_path, string.Concat(Enumerable.Range(0, 20000).Select(n => $"\t{n & 0xffff:x4}  of no one\n")) + List);
+        Assert.Equal("Non-Volatile memory controller", Lookup(_path, 0x1B36, 0x0010, 0, 0, 0x010802).Class);
+    }
 
     [Fact]
     public void Lookup_NoFile_GivesNoNames() =>
-        Assert.Equal(new PciNames(null, null, null, null), new PciIds(null).Lookup(0x8086, 0x10D3, 0, 0, 0x020000));
+        Assert.Equal(new PciNames(null, null, null, null), Lookup(null, 0x8086, 0x10D3, 0, 0, 0x020000));
+
+    private static PciNames Lookup(string? path, ushort vendor, ushort device, ushort subsystemVendor, ushort subsystem, uint classCode)
+    {
+        var host = new HostState { Host = "lab", ReadAt = DateTimeOffset.UnixEpoch };
+        PciDevice asked = new()
+        {
+            Address = PciAddress.Parse("0000:01:00.0"),
+            VendorId = vendor,
+            DeviceId = device,
+            SubsystemVendorId = subsystemVendor,
+            SubsystemId = subsystem,
+            ClassCode = classCode,
+        };
+        return new PciIds(path).Lookup(asked, host);
+    }
 }
