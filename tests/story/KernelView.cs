@@ -15,9 +15,8 @@ public sealed class KernelView(LabHost lab)
 
     /// <summary>Every device's driver and override, a line each: what must be the same after a refusal as before.</summary>
     public Task<string> BindingsAsync() => lab.RunAsync("""
-        for d in /sys/bus/pci/devices/*; do
-          echo "$(basename $d) $(basename "$(readlink $d/driver)") $(cat $d/driver_override)"
-        done; ls /dev/vfio 2>/dev/null || true
+        cd /sys/bus/pci/devices
+        find */driver -maxdepth 0 -printf '%p %l\n'; grep . */driver_override; ls /dev/vfio 2>/dev/null || true
         """);
 
     /// <summary>The groups that have a file, as VFIO shows them.</summary>
@@ -48,9 +47,9 @@ public sealed class KernelView(LabHost lab)
     {
         string file = $"{HubInLab.Data}/guests/{guest}/console.log";
         return (await lab.RunAsync($$"""
-            for i in $(seq {{seconds * 5}}); do
+            for i in $(seq {{seconds * 2}}); do
               line=$(tail -n +{{afterLine + 1}} {{file}} 2>/dev/null | tr -d '\r' | grep -a -m1 -E '{{pattern}}') && { echo "$line"; exit 0; }
-              sleep 0.2
+              sleep 0.5
             done
             echo "the console of {{guest}} has no line like '{{pattern}}'; its last:" >&2; tail -n 15 {{file}} >&2; exit 1
             """, TimeSpan.FromSeconds(seconds + 30)).ConfigureAwait(false)).Trim();
