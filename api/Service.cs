@@ -69,7 +69,7 @@ public static class Service
         services.AddSingleton(TimeProvider.System).AddSingleton(paths).AddSingleton(PciIds.OfDistribution());
         services.AddSingleton(provider => new HostScanner(
             sysfs, proc, paths.DevRoot, provider.GetRequiredService<TimeProvider>(), settings.IsSynthetic ? null : "/lib/modules"));
-        services.AddSingleton(new GroupHolders(proc, paths.DevRoot));
+        services.AddSingleton(new GroupHolders(proc, paths.DevRoot)).AddSingleton(new OpenDeviceFiles(sysfs, proc, paths.DevRoot));
         services.AddSingleton<IKernel>(provider => settings.IsSynthetic
             ? new ModelledKernel(sysfs, paths.DevRoot, KernelDeadline, provider.GetRequiredService<TimeProvider>())
             : new LinuxKernel(sysfs, paths.DevRoot, KernelDeadline, provider.GetRequiredService<TimeProvider>()));

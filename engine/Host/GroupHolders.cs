@@ -66,18 +66,17 @@ public sealed class GroupHolders(string procRoot, string devRoot)
     }
 
     /// <summary>The processes that hold any of these files open, by path.</summary>
-    /// <param name="paths">Paths of device files.</param>
+    /// <param name="paths">Absolute paths, as the links in /proc name files.</param>
     /// <param name="cancellation">Ends the search early.</param>
     /// <exception cref="HostFault">/proc cannot be read.</exception>
     internal List<(string Path, GroupHolder Holder)> FindFiles(IReadOnlySet<string> paths, CancellationToken cancellation)
     {
         List<(string Path, GroupHolder Holder)> found = [];
-        Walk(Path.TrimEndingDirectorySeparator(devRoot) + "/", (process, file) =>
+        Walk("", (process, file) =>
         {
-            string path = Path.Combine(devRoot, file);
-            if (paths.Contains(path))
+            if (paths.Contains(file))
             {
-                found.Add((path, new GroupHolder(process, Command(process))));
+                found.Add((file, new GroupHolder(process, Command(process))));
             }
         }, cancellation);
         return found;

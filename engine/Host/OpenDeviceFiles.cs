@@ -1,6 +1,6 @@
-// Whether some process, or the kernel itself, holds the device files of a device open: a disk under ZFS, a database on a raw partition, a
-// display server on a card, a daemon on a character device. It walks every process's fds, so it is asked for before a claim and not with
-// every reading.
+// Whether some process, or the kernel itself, holds the files of a device open: a disk under ZFS, a database on a raw partition, a display
+// server on a card, a daemon on a character device, a driver in user space on a BAR (sysfs resourceN). It walks every process's fds, so it
+// is asked for before a change and not with every reading.
 
 using System.Runtime.InteropServices;
 using System.Text;
@@ -22,7 +22,10 @@ public sealed class OpenDeviceFiles(string sysfsRoot, string procRoot, string de
 
     private readonly GroupHolders _processes = new(procRoot, devRoot);
 
-    /// <summary>The uses of each of these devices by open files; a device without any is not in the answer. Devices on VFIO have none.</summary>
+    /// <summary>
+    /// The uses of each of these devices by open files; a device without any is not in the answer. Devices on VFIO have none: who holds those is
+    /// told of the group (<see cref="GroupHolders"/>).
+    /// </summary>
     /// <param name="devices">The devices, as read last.</param>
     /// <param name="cancellation">Ends the search early.</param>
     /// <exception cref="HostFault">Something is there and cannot be read.</exception>
@@ -34,15 +37,18 @@ public sealed class OpenDeviceFiles(string sysfsRoot, string procRoot, string de
         Dictionary<PciAddress, IReadOnlyList<HostUse>> uses = [];
         foreach (PciDevice device in devices)
         {
-            if (device.Driver is null || device.IsBridge || VfioDrivers.IsVfio(device.Driver))
+            if (device.IsBridge || VfioDrivers.IsVfio(device.Driver))
             {
                 continue;
             }
 
+            // What holds a disk in the kernel is told better by the mount, swap or volume found already.
+            bool knownStorage = device.HostUses.Any(static use => use.Kind == HostUseKind.Storage);
+
             foreach ((string file, bool isBlock) in FilesOf(device.Address))
             {
                 files[file] = device.Address;
-                if (isBlock && IsHeldByKernel(file))
+                if (isBlock && !knownStorage && IsHeldByKernel(file))
                 {
                     Add(uses, device.Address, new HostUse(
                         HostUseKind.Storage,
@@ -65,7 +71,8 @@ public sealed class OpenDeviceFiles(string sysfsRoot, string procRoot, string de
     }
 
     /// <summary>
-    /// The device files below a device, as the kernel names them (<c>DEVNAME</c> of each <c>uevent</c>: <c>nvme0n1p1</c>, <c>dri/card0</c>).
+    /// The device files below a device, as the kernel names them (<c>DEVNAME</c> of each <c>uevent</c>: <c>nvme0n1p1</c>, <c>dri/card0</c>), and its
+    /// BARs in sysfs (<c>resource0</c>, <c>resource0_wc</c>; Documentation/PCI/sysfs-pci.rst).
     /// </summary>
     private List<(string File, bool IsBlock)> FilesOf(PciAddress device)
     {
@@ -74,6 +81,11 @@ public sealed class OpenDeviceFiles(string sysfsRoot, string procRoot, string de
         if (new DirectoryInfo(link).ResolveLinkTarget(returnFinalTarget: true) is not { Exists: true } root)
         {
             return files;
+        }
+
+        foreach (string bar in Directory.EnumerateFiles(root.FullName, "resource?*"))
+        {
+            files.Add((bar, false));
         }
 
         // A "dev" attribute marks what has a device file.

@@ -10,7 +10,7 @@ using AssignHub.Engine.Rules;
 namespace AssignHub.Engine.Operations;
 
 /// <summary>What is, as last observed. Reads are served from it; decisions renew what they look at first.</summary>
-public sealed class Observer(HostScanner scanner, GroupHolders holders, GuestSupervisor guests, Ledger ledger)
+public sealed class Observer(HostScanner scanner, GroupHolders holders, OpenDeviceFiles files, GuestSupervisor guests, Ledger ledger)
 {
     private readonly Lock _gate = new();
     private World? _last;
@@ -40,7 +40,7 @@ public sealed class Observer(HostScanner scanner, GroupHolders holders, GuestSup
             last = Scan();
         }
 
-        HostState host = scanner.Refresh(last.Host, devices);
+        HostState host = AddOpenFiles(scanner.Refresh(last.Host, devices), devices, cancellation);
         // Only a device on vfio-pci has a group file that somebody could hold.
         if (devices.Any(device => host.Devices.TryGetValue(device, out PciDevice? found) && VfioDrivers.IsVfio(found.Driver)))
         {
@@ -68,6 +68,19 @@ public sealed class Observer(HostScanner scanner, GroupHolders holders, GuestSup
 
             return _last = new World(merged, ledger.Inventory) { Guests = known };
         }
+    }
+
+    /// <summary>Adds the uses that only a walk through all processes shows.</summary>
+    private HostState AddOpenFiles(HostState host, ImmutableArray<PciAddress> devices, CancellationToken cancellation)
+    {
+        IEnumerable<PciDevice> known = devices.Where(host.Devices.ContainsKey).Select(address => host.Devices[address]);
+        ImmutableSortedDictionary<PciAddress, PciDevice> all = host.Devices;
+        foreach ((PciAddress address, IReadOnlyList<HostUse> uses) in files.Find(known, cancellation))
+        {
+            all = all.SetItem(address, all[address] with { HostUses = [.. all[address].HostUses, .. uses] });
+        }
+
+        return host with { Devices = all };
     }
 
     /// <summary>Holders of groups that are neither a guest of ours nor this service.</summary>

@@ -205,6 +205,20 @@ public sealed class HostUsesTests : IDisposable
     }
 
     [Fact]
+    public void Find_ProcessWithABarOpen_UsesTheDeviceWithoutADriver()
+    {
+        _host.Add(new SyntheticDevice(Disk) { Driver = null });
+        string bar = Path.Combine(new DirectoryInfo(_host.PathOf(Disk)).ResolveLinkTarget(true)?.FullName ?? _host.PathOf(Disk), "resource0");
+        File.WriteAllText(bar, "");
+        _host.AddProcess(78, "pcimem", bar);
+        OpenDeviceFiles files = new(_host.SysfsRoot, _host.ProcRoot, _host.DevRoot);
+
+        HostUse use = Assert.Single(files.Find(Scanner().Scan().Devices.Values, CancellationToken.None)[Disk]);
+
+        Assert.Equal(new HostUse(HostUseKind.Process, $"pcimem (process 78) has {bar} open", "end process 78"), use);
+    }
+
+    [Fact]
     public void Uses_DiskAddedAfterTheFirstScan_IsSeen()
     {
         AddNvme(Disk, "nvme0n1", 1);
