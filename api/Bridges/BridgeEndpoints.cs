@@ -67,8 +67,9 @@ internal static class BridgeEndpoints
         bridges.MapGet("/{address}", Get).WithName("getBridge").WithSummary("Get a bridge")
             .Produces<BridgeResource>().WithProblems(ProblemCode.ValidationFailed, ProblemCode.BridgeNotFound);
         bridges.MapPost("/{address}/reset", ResetAsync).WithName("resetBridge").WithSummary("Reset everything below a bridge")
-            .WithDescription("Refused while a device below is the host's, a running guest's or a foreign process's. Afterwards each device has to answer, or it is quarantined.")
-            .ProducesChange<BridgeResource>().WithProblems(ProblemCode.ValidationFailed, ProblemCode.BridgeNotFound, ProblemCode.ResetBlocked);
+            .WithDescription("Refused while a device below is the host's, a running guest's or a foreign process's. Afterwards each device has to answer, or it is quarantined. "
+                + "With evict the devices of running guests are unplugged before and plugged back after.")
+            .WithParameters(Parameters.Evict).ProducesChange<BridgeResource>().WithProblems(ProblemCode.ValidationFailed, ProblemCode.BridgeNotFound, ProblemCode.ResetBlocked);
     }
 
     private static IResult List(HttpRequest request, Observer observer)
@@ -90,7 +91,7 @@ internal static class BridgeEndpoints
     private static Task<IResult> ResetAsync(HttpContext http, string address, ChangeEndpoints changes)
     {
         PciAddress bridge = Requests.Address(address);
-        return changes.SubmitAsync(http, new ResetBridge(bridge),
+        return changes.SubmitAsync(http, new ResetBridge(bridge, http.Request.Flag("evict")),
             world => TypedResults.Json(BridgeResource.From(world, world.Host.Devices[bridge]), ApiJson.Wire.BridgeResource));
     }
 }

@@ -41,8 +41,9 @@ internal static class GuestEndpoints
         guests.MapGet("/{name}/devices/{address}", GetDevice).WithName("getGuestDevice").WithSummary("Get a guest's device")
             .Produces<GuestDeviceResource>().WithProblems(ProblemCode.ValidationFailed, ProblemCode.GuestNotFound);
         guests.MapDelete("/{name}/devices/{address}", DetachAsync).WithName("detachDevice").WithSummary("Take a device out of a guest")
-            .WithDescription("Done when the guest let go, QEMU said so and the kernel shows the device closed. With its last device the group goes back to the host, unless it is kept.")
-            .ProducesRemoval().WithProblems(ProblemCode.ValidationFailed, ProblemCode.GuestNotFound, ProblemCode.Busy, ProblemCode.UnplugTimeout);
+            .WithDescription("Done when the guest let go, QEMU said so and the kernel shows the device closed. With its last device the group goes back to the host, unless it is kept. "
+                + "With force a device is pulled out of a guest that does not let go.")
+            .WithParameters(Parameters.Force).ProducesRemoval().WithProblems(ProblemCode.ValidationFailed, ProblemCode.GuestNotFound, ProblemCode.Busy, ProblemCode.UnplugTimeout);
     }
 
     private static void MapVerb(RouteGroupBuilder guests, string verb, string summary, Func<string, bool, Change> change)
@@ -128,5 +129,5 @@ internal static class GuestEndpoints
     }
 
     private static Task<IResult> DetachAsync(HttpContext http, string name, string address, ChangeEndpoints changes) =>
-        changes.SubmitAsync(http, new DetachDevice(name, Requests.Address(address)), _ => TypedResults.NoContent());
+        changes.SubmitAsync(http, new DetachDevice(name, Requests.Address(address), http.Request.Flag("force")), _ => TypedResults.NoContent());
 }

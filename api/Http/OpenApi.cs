@@ -25,6 +25,9 @@ internal static class Parameters
 
     public static Parameter[] Force { get; } = [new("force", ParameterLocation.Query, "Whether not to ask the guest.", JsonSchemaType.Boolean)];
 
+    public static Parameter[] Evict { get; } =
+        [new("evict", ParameterLocation.Query, "Whether running guests give up the devices that it hits, and get them back after.", JsonSchemaType.Boolean)];
+
     public static Parameter[] Change { get; } =
     [
         new("dryRun", ParameterLocation.Query, "Answer with the plan, or all refusals, and change nothing.", JsonSchemaType.Boolean),

@@ -10,6 +10,7 @@ namespace AssignHub.Engine.Guests;
 /// <summary>Holds the connections to running guests and tells when one ends.</summary>
 public sealed class GuestSupervisor(GuestProcesses processes) : IAsyncDisposable
 {
+    private const long LongestLogBytes = 4 << 20;
     private static readonly TimeSpan ReconnectDeadline = TimeSpan.FromSeconds(5);
     private readonly ConcurrentDictionary<string, RunningGuest> _running = new(StringComparer.Ordinal);
 
@@ -51,6 +52,9 @@ public sealed class GuestSupervisor(GuestProcesses processes) : IAsyncDisposable
 
         return found;
     }
+
+    /// <summary>Keeps what a guest printed from filling the host's disk (<see cref="GuestProcesses.TrimLogs"/>).</summary>
+    public void TrimLogs(string name) => processes.TrimLogs(name, LongestLogBytes);
 
     /// <summary>What QEMU and the kernel say of a guest now; null if its process is gone.</summary>
     /// <exception cref="QemuException">The process lives, but does not answer.</exception>

@@ -41,14 +41,18 @@ public sealed class Observer(HostScanner scanner, GroupHolders holders, OpenDevi
         }
 
         HostState host = AddOpenFiles(scanner.Refresh(last.Host, devices), devices, cancellation);
-        // Only a device on vfio-pci has a group file that somebody could hold.
-        if (devices.Any(device => host.Devices.TryGetValue(device, out PciDevice? found) && VfioDrivers.IsVfio(found.Driver)))
+        // Only a device on vfio-pci has a group file that somebody could hold. Who holds a group that is claimed, the last scan knows well
+        // enough, for the kernel lets only one open it; a reset asks the kernel for no such leave.
+        bool always = change is ResetBridge or ResetDevice;
+        if (devices.Any(device => host.Devices.TryGetValue(device, out PciDevice? found) && VfioDrivers.IsVfio(found.Driver)
+            && (always || last.Inventory.ContainerOf(device) is null)))
         {
             host = host with { Holders = Foreign(host) };
         }
 
         ImmutableDictionary<string, GuestView> views = last.Guests;
-        if (Scope.GuestOf(change) is { } name)
+        ImmutableArray<string> concerned = Scope.GuestsOf(last, change);
+        foreach (string name in concerned)
         {
             GuestView? view = last.Inventory.Guests.TryGetValue(name, out Guest? guest)
                 ? await guests.ViewAsync(guest, cancellation).ConfigureAwait(false)
@@ -61,7 +65,7 @@ public sealed class Observer(HostScanner scanner, GroupHolders holders, OpenDevi
             // Two decisions renew different parts at the same time: each puts in its own.
             HostState merged = Merge(_last?.Host ?? host, host, devices);
             ImmutableDictionary<string, GuestView> known = _last?.Guests ?? views;
-            if (Scope.GuestOf(change) is { } touched)
+            foreach (string touched in concerned)
             {
                 known = views.TryGetValue(touched, out GuestView? view) ? known.SetItem(touched, view) : known.Remove(touched);
             }

@@ -33,7 +33,7 @@ public sealed partial class Reconciler(
             await coordinator.ResumeAsync(operation, cancellation).ConfigureAwait(false);
         }
 
-        HashSet<string> busy = [.. unfinished.Select(operation => Scope.GuestOf(operation.Change)).OfType<string>()];
+        HashSet<string> busy = [.. unfinished.SelectMany(operation => Scope.GuestsOf(observer.World, operation.Change))];
         foreach (Guest guest in ledger.Inventory.Guests.Values.Where(guest => guest.IsActive && !busy.Contains(guest.Name)))
         {
             await SubmitAsync(new SettleGuest(guest.Name, "its process ended while the service was away"), cancellation).ConfigureAwait(false);
@@ -62,6 +62,7 @@ public sealed partial class Reconciler(
 
             foreach (Guest guest in ledger.Inventory.Guests.Values.Where(guest => guest.State is GuestState.Running or GuestState.Paused))
             {
+                guests.TrimLogs(guest.Name);
                 // Connects again where the monitor broke off; a process that is gone unnoticed is settled.
                 if (!await FindAsync(guest, cancellation).ConfigureAwait(false))
                 {

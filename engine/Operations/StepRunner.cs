@@ -72,7 +72,9 @@ public sealed class StepRunner(IKernel kernel, GuestProcesses processes, GuestSu
                 break;
             case UnplugDevice unplug:
                 RunningGuest holder = await RunningAsync(unplug.Guest, cancel).ConfigureAwait(false);
-                await holder.UnplugAsync(unplug.Device, unplug.Deadline - TimeSpan.FromSeconds(5), cancel).ConfigureAwait(false);
+                await (unplug.Force
+                    ? holder.ForceUnplugAsync(unplug.Device, QemuDeadline, cancel)
+                    : holder.UnplugAsync(unplug.Device, unplug.Deadline - TimeSpan.FromSeconds(5), cancel)).ConfigureAwait(false);
                 break;
             case RunGuest run:
                 await (await RunningAsync(run.Guest, cancel).ConfigureAwait(false)).ContinueAsync(cancel).ConfigureAwait(false);
@@ -123,6 +125,11 @@ public sealed class StepRunner(IKernel kernel, GuestProcesses processes, GuestSu
 
     private async Task PlugAsync(PlugDevice plug, CancellationToken cancel)
     {
+        if (ledger.Inventory.Quarantined.TryGetValue(plug.Device, out Quarantine? quarantine))
+        {
+            throw new HostFault("device_add", plug.Device.ToString(), Errno.EIO, $"it did not survive the reset: {quarantine.Reason}");
+        }
+
         RunningGuest running = await RunningAsync(plug.Guest, cancel).ConfigureAwait(false);
         processes.LimitMemoryLock(running.Process, MemoryLockOf(Guest(plug.Guest)));
         if (!(await running.DevicesAsync(cancel).ConfigureAwait(false)).Contains(plug.Device))

@@ -50,8 +50,8 @@ public sealed record ReleaseContainer(string Container) : Change
     public override string Subject => Names.Container(Container);
 }
 
-/// <summary>Reset all that is below a bridge.</summary>
-public sealed record ResetBridge(PciAddress Bridge) : Change
+/// <summary>Reset all that is below a bridge; with <paramref name="Evict"/> running guests give up their devices for it and get them back.</summary>
+public sealed record ResetBridge(PciAddress Bridge, bool Evict = false) : Change
 {
     /// <inheritdoc/>
     public override string Subject => Bridge.ToString();
@@ -120,8 +120,8 @@ public sealed record AttachDevice(string Guest, PciAddress Device) : Change
     public override string Subject => Device.ToString();
 }
 
-/// <summary>Take a device out of a guest.</summary>
-public sealed record DetachDevice(string Guest, PciAddress Device) : Change
+/// <summary>Take a device out of a guest; with <paramref name="Force"/> whether the guest lets go or not.</summary>
+public sealed record DetachDevice(string Guest, PciAddress Device, bool Force = false) : Change
 {
     /// <inheritdoc/>
     public override string Subject => Device.ToString();

@@ -78,7 +78,9 @@ internal static class DevicePlugging
         if (plugged)
         {
             draft.Inventory = draft.Inventory.With(guest.With(device with { State = GuestDeviceState.Detaching }));
-            draft.Do(new UnplugDevice(guest.Name, detach.Device, $"guest {guest.Name} has to let go; only then it is removed"));
+            draft.Do(new UnplugDevice(guest.Name, detach.Device, detach.Force
+                ? $"pulled out if guest {guest.Name} does not let go"
+                : $"guest {guest.Name} has to let go; only then it is removed") { Force = detach.Force });
         }
         else
         {
@@ -89,6 +91,36 @@ internal static class DevicePlugging
         {
             LetGo(draft, container);
         }
+    }
+
+    /// <summary>Adds the step that takes a device out of its running guest for a while; it stays the guest's.</summary>
+    public static void Evict(Draft draft, string name, PciAddress address, string reason)
+    {
+        Guest guest = draft.Inventory.Guests[name];
+        draft.Touch(Names.Guest(name));
+        if (draft.World.Guests.GetValueOrDefault(name)?.Devices.Contains(address) == true)
+        {
+            draft.Do(new UnplugDevice(name, address, reason) { Returns = true });
+        }
+
+        // Its place is free from then on; where it comes back to is decided by Return.
+        draft.Inventory = draft.Inventory.With(guest.With(guest.Devices[address] with { Bus = null, Slot = null }));
+    }
+
+    /// <summary>Adds the step that puts an evicted device back into its guest; one that is quarantined waits for that to be lifted.</summary>
+    public static void Return(Draft draft, string name, PciAddress address)
+    {
+        Guest guest = draft.Inventory.Guests[name];
+        GuestDevice device = guest.Devices[address] with { Bus = null, Slot = null };
+        if (draft.Inventory.Quarantined.ContainsKey(address))
+        {
+            draft.Inventory = draft.Inventory.With(guest.With(device with { State = GuestDeviceState.Pending }));
+            return;
+        }
+
+        bool first = draft.Inventory.Containers[device.Container].State != ContainerState.Attached;
+        draft.Touch(Names.Guest(name));
+        draft.Inventory = draft.Inventory.With(Plug(draft, guest with { Devices = guest.Devices.Remove(address) }, device, first));
     }
 
     /// <summary>The container of a guest's device; null if the guest lost it, and it may be another's since.</summary>

@@ -52,6 +52,9 @@ public static class Effects
         PlugDevice plug => Change(inventory, plug.Guest, guest => guest.Devices.TryGetValue(plug.Device, out GuestDevice? device)
             ? guest.With(device with { State = GuestDeviceState.Attached })
             : guest),
+        UnplugDevice { Returns: true } unplug => Change(inventory, unplug.Guest, guest => guest.Devices.TryGetValue(unplug.Device, out GuestDevice? device)
+            ? guest.With(device with { State = GuestDeviceState.Pending })
+            : guest),
         UnplugDevice unplug => Change(inventory, unplug.Guest, guest => guest.Without(unplug.Device) with { Generation = guest.Generation + 1 }),
         RunGuest run => Change(inventory, run.Guest, guest => guest with { State = GuestState.Running }),
         HoldGuest hold => Change(inventory, hold.Guest, guest => guest with { State = GuestState.Paused }),

@@ -107,7 +107,9 @@ public static class Refusals
     public static Refusal ResetHitsGuest(string subject, PciAddress device, int? group, Guest guest) => new(
         ProblemCode.ResetBlocked, subject,
         $"The reset would hit {device}{(group is { } number ? $" of group {number}" : "")} in the running guest {guest.Name}.",
-        $"Detach {device} from guest {guest.Name}, or stop guest {guest.Name}.") { BlockedBy = [device.ToString(), Names.Guest(guest.Name)] };
+        guest.State == GuestState.Running
+            ? $"Detach {device} from guest {guest.Name}, or stop guest {guest.Name}, or reset the bridge with evict=true: the device is unplugged before and plugged back after."
+            : $"Detach {device} from guest {guest.Name}, or stop guest {guest.Name}.") { BlockedBy = [device.ToString(), Names.Guest(guest.Name)] };
 
     /// <summary>The reset would hit a device that the host uses or drives.</summary>
     public static Refusal ResetHitsHost(string subject, PciDevice device) => new(

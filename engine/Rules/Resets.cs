@@ -26,8 +26,19 @@ public static class Resets
     public static ImmutableArray<PciAddress> DomainOf(HostState host, PciDevice device) =>
         device.ParentBridge is { } parent && host.Devices.TryGetValue(parent, out PciDevice? bridge) ? Below(host, bridge) : [device.Address];
 
+    /// <summary>The devices below a bridge that are the active guests', plugged or on their way back after an eviction.</summary>
+    public static IEnumerable<(Guest Guest, GuestDevice Device)> Evicted(World world, PciAddress bridge)
+    {
+        ImmutableArray<PciAddress> hit = world.Host.Devices.TryGetValue(bridge, out PciDevice? found) ? Below(world.Host, found) : [];
+        return world.Inventory.Guests.Values.Where(guest => guest.IsActive)
+            .SelectMany(guest => guest.Devices.Values.Where(device => hit.Contains(device.Address)).Select(device => (guest, device)));
+    }
+
     /// <summary>Everything against resetting what is below this bridge; empty if it may be done now.</summary>
-    public static ImmutableArray<Refusal> RefusalsFor(World world, PciDevice bridge)
+    /// <param name="world">What is.</param>
+    /// <param name="bridge">The bridge.</param>
+    /// <param name="evict">Whether running guests give up their devices for it.</param>
+    public static ImmutableArray<Refusal> RefusalsFor(World world, PciDevice bridge, bool evict = false)
     {
         string subject = bridge.Address.ToString();
         ImmutableArray<PciAddress> hit = Below(world.Host, bridge);
@@ -41,7 +52,7 @@ public static class Resets
             return [Refusals.ResetUnsupported(subject, $"The kernel offers no reset_subordinate for {bridge.Address}.")];
         }
 
-        return Blockers(world, subject, hit);
+        return Blockers(world, subject, hit, evict);
     }
 
     internal static void Plan(Draft draft, ResetBridge reset)
@@ -52,11 +63,28 @@ public static class Resets
             return;
         }
 
-        draft.Refuse(RefusalsFor(draft.World, bridge));
+        draft.Refuse(RefusalsFor(draft.World, bridge, reset.Evict));
+        if (draft.IsRefused)
+        {
+            return;
+        }
+
         ImmutableArray<PciAddress> hit = Below(draft.World.Host, bridge);
         Hold(draft, hit);
+        (Guest Guest, GuestDevice Device)[] evicted = reset.Evict
+            ? [.. Evicted(draft.World, bridge.Address).Where(evicted => evicted.Guest.State == GuestState.Running)]
+            : [];
+        foreach ((Guest guest, GuestDevice device) in evicted)
+        {
+            DevicePlugging.Evict(draft, guest.Name, device.Address, $"the reset of {bridge.Address} hits it; it comes back after");
+        }
+
         draft.Do(new ResetBelow(bridge.Address, $"it hits {string.Join(", ", hit)}"));
         Check(draft, hit);
+        foreach ((Guest guest, GuestDevice device) in evicted)
+        {
+            DevicePlugging.Return(draft, guest.Name, device.Address);
+        }
     }
 
     internal static void Plan(Draft draft, ResetDevice reset)
@@ -74,7 +102,7 @@ public static class Resets
 
         // The kernel takes a bus reset for a function only where nothing else is on the bus, so the function alone is hit.
         ImmutableArray<PciAddress> hit = [device.Address];
-        draft.Refuse(Blockers(draft.World, device.Address.ToString(), hit));
+        draft.Refuse(Blockers(draft.World, device.Address.ToString(), hit, evict: false));
         Hold(draft, hit);
         draft.Do(new ResetFunction(device.Address, $"by {string.Join(" or ", device.ResetMethods)}"));
         Check(draft, hit);
@@ -113,13 +141,19 @@ public static class Resets
         }
     }
 
-    private static ImmutableArray<Refusal> Blockers(World world, string subject, ImmutableArray<PciAddress> hit)
+    private static ImmutableArray<Refusal> Blockers(World world, string subject, ImmutableArray<PciAddress> hit, bool evict)
     {
         var refusals = ImmutableArray.CreateBuilder<Refusal>();
         foreach (PciDevice device in hit.Where(world.Host.Devices.ContainsKey).Select(address => world.Host.Devices[address]))
         {
             if (world.ActiveGuestWith(device.Address) is { } guest)
             {
+                // Only a guest whose CPUs run can be asked to let go.
+                if (evict && guest.State == GuestState.Running)
+                {
+                    continue;
+                }
+
                 refusals.Add(Refusals.ResetHitsGuest(subject, device.Address, device.Group, guest));
             }
             else if (device.Group is { } number && world.Host.Holders.TryGetValue(number, out GroupHolder? holder))

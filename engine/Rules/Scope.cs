@@ -30,8 +30,15 @@ public static class Scope
         return [.. named.Concat(named.SelectMany(device => world.GroupOf(device)?.Devices ?? [])).Distinct()];
     }
 
-    /// <summary>The guest whose process it concerns, or null.</summary>
-    public static string? GuestOf(Change change) => change switch
+    /// <summary>The guests whose processes it concerns.</summary>
+    public static ImmutableArray<string> GuestsOf(World world, Change change) => change switch
+    {
+        ResetBridge { Evict: true } reset => [.. Resets.Evicted(world, reset.Bridge).Select(evicted => evicted.Guest.Name).Distinct()],
+        _ when GuestOf(change) is { } name => [name],
+        _ => [],
+    };
+
+    private static string? GuestOf(Change change) => change switch
     {
         StartGuest start => start.Guest,
         StopGuest stop => stop.Guest,

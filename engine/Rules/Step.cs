@@ -105,8 +105,15 @@ public sealed record PlugDevice(string Guest, PciAddress Device, string Bus, int
 }
 
 /// <summary>Hot-remove a device: ask the guest, repeat, and wait until it let go.</summary>
+/// <param name="Guest">The guest.</param>
+/// <param name="Device">The device.</param>
+/// <param name="Reason">Why.</param>
 public sealed record UnplugDevice(string Guest, PciAddress Device, string Reason) : Step(Reason)
 {
+    /// <summary>Whether to pull it out of a guest that does not let go.</summary>
+    public bool Force { get; init; }
+    /// <summary>Whether it stays the guest's and comes back to it later in the plan.</summary>
+    public bool Returns { get; init; }
     /// <inheritdoc/>
     public override string Subject => Device.ToString();
     /// <inheritdoc/>

@@ -10,6 +10,7 @@ public sealed class StoryTests(SampleLab lab, ITestOutputHelper output) : IAsync
 {
     private const string Nic = "0000:01:00.0";
     private const string Disk = "0000:02:00.0";
+    private const string Edu = "0000:04:01.0";
     private static readonly string[] Shared = ["0000:04:01.0", "0000:04:02.0", "0000:04:03.0"];
 
     private readonly HubInLab _hub = new(lab.Host, Repository.Service);
@@ -65,6 +66,29 @@ public sealed class StoryTests(SampleLab lab, ITestOutputHelper output) : IAsync
         }
 
         await ClaimAndReleaseAsync(client, Disk);
+    }
+
+    [Theory]
+    [InlineData(Disk, "/dev/nvme0n1")]
+    [InlineData(Edu, $"/sys/bus/pci/devices/{Edu}/resource0")]
+    public async Task Claim_OfADeviceWhoseFileAProcessHolds_IsRefusedUntilItEnds(string device, string file)
+    {
+        await lab.Host.RunAsync($"""
+            setsid bash -c 'exec 9<{file}; echo $$ >/run/user.pid; exec sleep 300' </dev/null >/dev/null 2>&1 &
+            for i in $(seq 50); do [ -s /run/user.pid ] && break; sleep 0.1; done
+            """);
+        string pid = (await lab.Host.RunAsync("cat /run/user.pid")).Trim();
+        using HubClient client = _hub.Client();
+        string before = await _kernel.BindingsAsync();
+
+        HubAnswer refused = await client.PostAsync("/v1/containers", new System.Text.Json.Nodes.JsonObject { ["device"] = device });
+
+        Assert.Equal((409, "device_in_use_by_host"), ((int)refused.Status, refused.Code));
+        Assert.Contains($"sleep (process {pid})", refused.Text, StringComparison.Ordinal);
+        Assert.Equal(before, await _kernel.BindingsAsync());
+
+        await lab.Host.RunAsync($"kill {pid}; while kill -0 {pid} 2>/dev/null; do sleep 0.05; done; rm /run/user.pid");
+        await ClaimAndReleaseAsync(client, device);
     }
 
     [Fact]

@@ -134,6 +134,13 @@ public sealed class Story(LabHost lab, HubInLab hub, TextWriter show) : IDisposa
         HubAnswer refused = await RefusedAsync(() => _client.PostAsync($"/v1/bridges/{Bridge}/reset")).ConfigureAwait(false);
         Same("the code", refused.Code, "reset_blocked");
         Same("device and guest are named", Addresses(refused.Body!["refusals"]![0]!["blockedBy"]!), [Shared[0], "guest web01"]);
+
+        // With evict the guest gives the device up for the reset and gets it back.
+        seen = await _kernel.ConsoleLinesAsync("web01").ConfigureAwait(false);
+        Ok(await _client.PostAsync($"/v1/bridges/{Bridge}/reset?evict=true").ConfigureAwait(false));
+        await _kernel.ConsoleAsync("web01", "guest: pci .* gone", seen).ConfigureAwait(false);
+        await _kernel.ConsoleAsync("web01", "guest: pci .* 1234:11e8", seen).ConfigureAwait(false);
+        await CheckContainersAsync(2).ConfigureAwait(false);
         Same("the answer", (await _client.DeleteAsync($"/v1/guests/web01/devices/{Shared[0]}").ConfigureAwait(false)).Status, HttpStatusCode.NoContent);
         Ok(await _client.PostAsync($"/v1/bridges/{Bridge}/reset").ConfigureAwait(false));
         foreach (string address in Shared)

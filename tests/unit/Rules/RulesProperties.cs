@@ -176,7 +176,8 @@ public sealed class RulesProperties
             Assert.Equal(guest.Spec.Devices.Order(), guest.Devices.Keys);
             ImmutableHashSet<PciAddress> had = world.Guests.GetValueOrDefault(guest.Name)?.Devices ?? [];
             Assert.Equal(guest.Devices.Values.Where(device => device.State == GuestDeviceState.Attached).Select(device => device.Address), had.Order());
-            Assert.All(guest.Devices.Values, device => Assert.True(device.State is GuestDeviceState.Attached or GuestDeviceState.Pending, device.ToString()));
+            GuestDeviceState wanted = guest.IsActive ? GuestDeviceState.Attached : GuestDeviceState.Pending;
+            Assert.All(guest.Devices.Values, device => Assert.Equal((device.Address, wanted), (device.Address, device.State)));
             foreach (PciAddress address in had)
             {
                 // The whole group is this guest's, what is plugged of it and what is parked.
@@ -202,7 +203,7 @@ public sealed class RulesProperties
             8 => new AttachDevice(guest, device),
             9 => new DetachDevice(guest, world.Inventory.Guests.TryGetValue(guest, out Guest? found) && !found.Devices.IsEmpty ? Pick(random, found.Devices.Keys) : device),
             10 => new DeleteGuest(guest, random.Next(3) == 0),
-            _ => random.Next(2) == 0 ? new PauseGuest(guest) : new ResetBridge(device),
+            _ => random.Next(2) == 0 ? new PauseGuest(guest) : new ResetBridge(device, random.Next(2) == 0),
         };
     }
 
