@@ -156,7 +156,7 @@ public sealed partial class Coordinator(Ledger ledger, Observer observer, StepRu
             }
         }
 
-        await observer.ObserveAsync(operation.Change, CancellationToken.None).ConfigureAwait(false);
+        await observer.ObserveAgainAsync(operation.Change, CancellationToken.None).ConfigureAwait(false);
         ledger.Finish(operation with { State = OperationState.Succeeded, FinishedAt = clock.GetUtcNow() }, inventory => inventory);
         LogSucceeded(logger, operation.Id);
     }
@@ -165,7 +165,7 @@ public sealed partial class Coordinator(Ledger ledger, Observer observer, StepRu
     private async Task UndoAsync(Operation operation, Problem problem, OperationState end, CancellationToken cancel)
     {
         LogUndo(logger, operation.Id, problem.Detail);
-        World world = await observer.ObserveAsync(operation.Change, cancel).ConfigureAwait(false);
+        World world = await observer.ObserveAgainAsync(operation.Change, cancel).ConfigureAwait(false);
         int first = operation.Steps.Length;
         operation = ledger.Amend(operation with
         {
@@ -187,7 +187,7 @@ public sealed partial class Coordinator(Ledger ledger, Observer observer, StepRu
             lost ??= another?.Detail;
         }
 
-        await observer.ObserveAsync(operation.Change, cancel).ConfigureAwait(false);
+        await observer.ObserveAgainAsync(operation.Change, cancel).ConfigureAwait(false);
         ImmutableArray<string> stranded =
             [.. operation.Steps.Skip(first).Where(step => step.State == StepState.Skipped).Select(step => step.Step).OfType<DropContainer>().Select(drop => drop.Container)];
         ledger.Finish(operation with { State = end, FinishedAt = clock.GetUtcNow() }, inventory => Effects.Strand(inventory, stranded, lost));

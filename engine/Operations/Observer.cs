@@ -29,8 +29,13 @@ public sealed class Observer(HostScanner scanner, GroupHolders holders, OpenDevi
         }
     }
 
-    /// <summary>Renews what a change looks at: its devices, the groups they are in, and its guest.</summary>
-    public async Task<World> ObserveAsync(Change change, CancellationToken cancellation)
+    /// <summary>Renews all that the decision of a change looks at: its devices, their groups and who holds them, and its guests.</summary>
+    public Task<World> ObserveAsync(Change change, CancellationToken cancellation) => ObserveAsync(change, withProcesses: true, cancellation);
+
+    /// <summary>Renews what a change touched. Who holds files is not looked for: nothing is decided by it that takes from anyone.</summary>
+    public Task<World> ObserveAgainAsync(Change change, CancellationToken cancellation) => ObserveAsync(change, withProcesses: false, cancellation);
+
+    private async Task<World> ObserveAsync(Change change, bool withProcesses, CancellationToken cancellation)
     {
         World last = World;
         ImmutableArray<PciAddress> devices = Scope.DevicesOf(last, change);
@@ -40,11 +45,16 @@ public sealed class Observer(HostScanner scanner, GroupHolders holders, OpenDevi
             last = Scan();
         }
 
-        HostState host = AddOpenFiles(scanner.Refresh(last.Host, devices), devices, cancellation);
+        HostState host = scanner.Refresh(last.Host, devices);
+        if (withProcesses)
+        {
+            host = AddOpenFiles(host, devices, cancellation);
+        }
+
         // Only a device on vfio-pci has a group file that somebody could hold. Who holds a group that is claimed, the last scan knows well
         // enough, for the kernel lets only one open it; a reset asks the kernel for no such leave.
         bool always = change is ResetBridge or ResetDevice;
-        if (devices.Any(device => host.Devices.TryGetValue(device, out PciDevice? found) && VfioDrivers.IsVfio(found.Driver)
+        if (withProcesses && devices.Any(device => host.Devices.TryGetValue(device, out PciDevice? found) && VfioDrivers.IsVfio(found.Driver)
             && (always || last.Inventory.ContainerOf(device) is null)))
         {
             host = host with { Holders = Foreign(host) };
