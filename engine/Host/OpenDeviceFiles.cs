@@ -89,7 +89,7 @@ public sealed class OpenDeviceFiles(string sysfsRoot, string procRoot, string de
         }
 
         // A "dev" attribute marks what has a device file.
-        foreach (string attribute in Directory.EnumerateFiles(root.FullName, "dev", Below))
+        foreach (string attribute in Roots(root.FullName).SelectMany(static path => Directory.EnumerateFiles(path, "dev", Below)))
         {
             string folder = Path.GetDirectoryName(attribute)!;
             if (NameOf(SysDir.ReadText(Path.Combine(folder, "uevent")) ?? "") is { } name)
@@ -99,6 +99,18 @@ public sealed class OpenDeviceFiles(string sysfsRoot, string procRoot, string de
         }
 
         return files;
+    }
+
+    // With native multipath the kernel hangs an NVMe namespace's disk below a virtual subsystem, which links to its controllers:
+    // devices/virtual/nvme-subsystem/nvme-subsys0/nvme0 -> ../../../pci0000:00/0000:00:04.0/nvme/nvme0.
+    private IEnumerable<string> Roots(string device)
+    {
+        string subsystems = Path.Combine(sysfsRoot, "devices/virtual/nvme-subsystem");
+        return Directory.Exists(subsystems)
+            ? Directory.EnumerateDirectories(subsystems).Where(subsystem => Directory.EnumerateDirectories(subsystem, "nvme*").Any(link =>
+                new DirectoryInfo(link).ResolveLinkTarget(returnFinalTarget: true)?.FullName.StartsWith(device + "/", StringComparison.Ordinal) == true))
+                .Prepend(device)
+            : [device];
     }
 
     private static bool IsBlock(string folder) =>

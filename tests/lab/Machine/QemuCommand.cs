@@ -19,6 +19,9 @@ internal static class QemuCommand
             "intel_iommu=on iommu=nopt no_timer_check",
             $"lab.kernel=kernel/{assets.KernelRelease} lab.guest={Path.GetFileName(assets.MachineGuestInitrd)} lab.mac={ManagementMac}",
             .. topology.KernelArguments, .. options.KernelArguments]);
+        // eim: the kernel then uses the x2APIC, whose end of interrupt is a register write. In xAPIC mode it is a write to memory, and QEMU's
+        // emulation under several threads lost one now and then while PCI devices changed the memory map, which left a processor deaf for
+        // good. la57=off: page tables of four levels instead of five are walked faster.
         List<string> arguments =
         [
             "-name", $"assignhub-lab-{topology.Name}", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",

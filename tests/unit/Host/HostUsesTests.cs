@@ -205,6 +205,25 @@ public sealed class HostUsesTests : IDisposable
     }
 
     [Fact]
+    public void Find_ProcessWithAMultipathDiskOpen_UsesItsController()
+    {
+        AddNvme(Disk, "nvme0n1", 0);
+        string controller = Path.Combine(new DirectoryInfo(_host.PathOf(Disk)).ResolveLinkTarget(true)?.FullName ?? _host.PathOf(Disk), "nvme/nvme0");
+        Directory.CreateDirectory(controller);
+        string subsystem = Path.Combine(_host.SysfsRoot, "devices/virtual/nvme-subsystem/nvme-subsys0");
+        Directory.CreateDirectory(Path.Combine(subsystem, "nvme0n9"));
+        Directory.CreateSymbolicLink(Path.Combine(subsystem, "nvme0"), controller);
+        File.WriteAllText(Path.Combine(subsystem, "nvme0n9/dev"), "259:9\n");
+        File.WriteAllText(Path.Combine(subsystem, "nvme0n9/uevent"), "MAJOR=259\nMINOR=9\nDEVNAME=nvme0n9\nDEVTYPE=disk\n");
+        _host.AddProcess(79, "fio", "nvme0n9");
+        OpenDeviceFiles files = new(_host.SysfsRoot, _host.ProcRoot, _host.DevRoot);
+
+        HostUse use = Assert.Single(files.Find(Scanner().Scan().Devices.Values, CancellationToken.None)[Disk]);
+
+        Assert.Equal(new HostUse(HostUseKind.Process, $"fio (process 79) has {_host.DevRoot}/nvme0n9 open", "end process 79"), use);
+    }
+
+    [Fact]
     public void Find_ProcessWithABarOpen_UsesTheDeviceWithoutADriver()
     {
         _host.Add(new SyntheticDevice(Disk) { Driver = null });
