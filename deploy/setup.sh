@@ -27,11 +27,12 @@ build_quietly() {
     rm -f "$log"
 }
 
-# $1: a file that was built, the rest: files and folders it is built from. Whether it is newer than all of them.
+# $1: a file that was built, the rest: files and folders it is built from. Whether it is newer than all of them; a folder is newer
+# where a file was added or deleted.
 is_current() {
     local built=$1
     shift
-    [ -e "$built" ] && [ -z "$(find "$@" -path '*/obj' -prune -o -path '*/bin' -prune -o -newer "$built" -type f -print -quit)" ]
+    [ -e "$built" ] && [ -z "$(find "$@" -path '*/obj' -prune -o -path '*/bin' -prune -o -newer "$built" -print -quit)" ]
 }
 
 # Publishes the service to artifacts/assignhub: with its runtime, all of it compiled ahead of time, because under the lab's emulation

@@ -23,7 +23,7 @@ internal static class Parameters
 
     public static Parameter[] Wait { get; } = [new("wait", ParameterLocation.Query, "Answer when it ends, or after so many seconds (at most 300).", JsonSchemaType.Integer)];
 
-    public static Parameter[] Force { get; } = [new("force", ParameterLocation.Query, "Whether not to ask the guest.", JsonSchemaType.Boolean)];
+    public static Parameter[] Force { get; } = [new("force", ParameterLocation.Query, "Whether to go on without the guest's consent.", JsonSchemaType.Boolean)];
 
     public static Parameter[] Evict { get; } =
         [new("evict", ParameterLocation.Query, "Whether running guests give up the devices that it hits, and get them back after.", JsonSchemaType.Boolean)];

@@ -52,8 +52,6 @@ public sealed partial class GuestProcesses
         }
     }
 
-    private static readonly TimeSpan PidDeadline = TimeSpan.FromSeconds(30);
-
     private async Task<GuestProcess> SpawnAsync(GuestLaunch launch, CancellationToken cancellation)
     {
         CommandLine command = QemuCommandLine.Build(launch);

@@ -16,6 +16,7 @@ namespace AssignHub.Engine.Guests;
 public sealed partial class GuestProcesses(string root, string procRoot, TimeProvider time, ILogger<GuestProcesses> logger)
 {
     private static readonly TimeSpan PollInterval = TimeSpan.FromMilliseconds(10);
+    private static readonly TimeSpan PidDeadline = TimeSpan.FromSeconds(30);
     private const int LastWordsBytes = 4096;
 
     /// <summary>The runtime files of a guest.</summary>

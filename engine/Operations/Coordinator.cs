@@ -197,6 +197,11 @@ public sealed partial class Coordinator(Ledger ledger, Observer observer, StepRu
     {
         OperationStep step = operation.Steps[index] with { State = StepState.Running, StartedAt = clock.GetUtcNow() };
         operation = ledger.Commit(operation.With(index, step), inventory => inventory);
+        if (Planner.RefusalOf(ledger.Inventory, step.Step) is { } refusal)
+        {
+            return Failed(operation, index, step, new Problem(refusal.Code, refusal.Message) { Refusals = [refusal] });
+        }
+
         StepOutcome outcome;
         try
         {
@@ -205,14 +210,19 @@ public sealed partial class Coordinator(Ledger ledger, Observer observer, StepRu
         catch (Exception error) when (StepFailures.Explain(error, step.Step) is { } problem)
         {
             LogStepFailed(logger, error, operation.Id, step.Step.Action, step.Step.Subject);
-            step = step with { State = StepState.Failed, FinishedAt = clock.GetUtcNow(), Error = problem.Detail };
-            return (ledger.Commit(operation.With(index, step), inventory => inventory), problem);
+            return Failed(operation, index, step, problem);
         }
 
         step = step with { State = StepState.Succeeded, FinishedAt = clock.GetUtcNow() };
         operation = ledger.Commit(operation.With(index, step), inventory => Effects.Apply(inventory, step.Step, outcome),
             step.Step.Action, step.Step.Subject, step.Step.Reason);
         return (operation, null);
+    }
+
+    private (Operation Operation, Problem? Problem) Failed(Operation operation, int index, OperationStep step, Problem problem)
+    {
+        step = step with { State = StepState.Failed, FinishedAt = clock.GetUtcNow(), Error = problem.Detail };
+        return (ledger.Commit(operation.With(index, step), inventory => inventory), problem);
     }
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Operation {Operation}: {Kind} {Subject} for {Actor}")]

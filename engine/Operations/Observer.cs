@@ -51,11 +51,7 @@ public sealed class Observer(HostScanner scanner, GroupHolders holders, OpenDevi
             host = AddOpenFiles(host, devices, cancellation);
         }
 
-        // Only a device on vfio-pci has a group file that somebody could hold. Who holds a group that is claimed, the last scan knows well
-        // enough, for the kernel lets only one open it; a reset asks the kernel for no such leave.
-        bool always = change is ResetBridge or ResetDevice;
-        if (withProcesses && devices.Any(device => host.Devices.TryGetValue(device, out PciDevice? found) && VfioDrivers.IsVfio(found.Driver)
-            && (always || last.Inventory.ContainerOf(device) is null)))
+        if (withProcesses && Scope.AsksForHolders(last with { Host = host }, change, devices))
         {
             host = host with { Holders = Foreign(host) };
         }

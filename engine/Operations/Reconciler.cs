@@ -62,7 +62,8 @@ public sealed partial class Reconciler(
 
             foreach (Guest guest in ledger.Inventory.Guests.Values.Where(guest => guest.State is GuestState.Running or GuestState.Paused))
             {
-                guests.TrimLogs(guest.Name);
+                TrimLogs(guest.Name);
+
                 // Connects again where the monitor broke off; a process that is gone unnoticed is settled.
                 if (!await FindAsync(guest, cancellation).ConfigureAwait(false))
                 {
@@ -85,6 +86,19 @@ public sealed partial class Reconciler(
             bool asked = end.Reason is "guest-shutdown" or "host-qmp-quit";
             string? error = asked ? null : end.LastWords.Length > 0 ? end.LastWords : "its process ended without a word";
             _ = SettleAsync(new SettleGuest(name, error));
+        }
+    }
+
+    private void TrimLogs(string guest)
+    {
+        try
+        {
+            guests.TrimLogs(guest);
+        }
+        catch (IOException error)
+        {
+            // A full or failing disk: the logs grow on, and the next round tries again.
+            LogTrimFailed(logger, error, guest);
         }
     }
 
@@ -128,6 +142,9 @@ public sealed partial class Reconciler(
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Guest {Guest} ended ({Reason}): {LastWords}")]
     private static partial void LogEnded(ILogger logger, string guest, string? reason, string lastWords);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The logs of guest {Guest} could not be cut")]
+    private static partial void LogTrimFailed(ILogger logger, Exception error, string guest);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Guest {Guest} does not answer")]
     private static partial void LogSilent(ILogger logger, Exception error, string guest);

@@ -125,11 +125,6 @@ public sealed class StepRunner(IKernel kernel, GuestProcesses processes, GuestSu
 
     private async Task PlugAsync(PlugDevice plug, CancellationToken cancel)
     {
-        if (ledger.Inventory.Quarantined.TryGetValue(plug.Device, out Quarantine? quarantine))
-        {
-            throw new HostFault("device_add", plug.Device.ToString(), Errno.EIO, $"it did not survive the reset: {quarantine.Reason}");
-        }
-
         RunningGuest running = await RunningAsync(plug.Guest, cancel).ConfigureAwait(false);
         processes.LimitMemoryLock(running.Process, MemoryLockOf(Guest(plug.Guest)));
         if (!(await running.DevicesAsync(cancel).ConfigureAwait(false)).Contains(plug.Device))

@@ -112,13 +112,21 @@ internal static class DevicePlugging
     {
         Guest guest = draft.Inventory.Guests[name];
         GuestDevice device = guest.Devices[address] with { Bus = null, Slot = null };
+        Container container = draft.Inventory.Containers[device.Container];
         if (draft.Inventory.Quarantined.ContainsKey(address))
         {
-            draft.Inventory = draft.Inventory.With(guest.With(device with { State = GuestDeviceState.Pending }));
+            guest = guest.With(device with { State = GuestDeviceState.Pending });
+            draft.Inventory = draft.Inventory.With(guest);
+            if (container is { State: ContainerState.Attached, Group: { } group }
+                && guest.Devices.Values.All(other => other.Container != container.Id || other.State == GuestDeviceState.Pending))
+            {
+                draft.Do(new RevokeGroup(container.Id, group, Free: false, "none of its devices is in a guest"));
+            }
+
             return;
         }
 
-        bool first = draft.Inventory.Containers[device.Container].State != ContainerState.Attached;
+        bool first = container.State != ContainerState.Attached;
         draft.Touch(Names.Guest(name));
         draft.Inventory = draft.Inventory.With(Plug(draft, guest with { Devices = guest.Devices.Remove(address) }, device, first));
     }
@@ -152,6 +160,11 @@ internal static class DevicePlugging
         {
             draft.Refuse(Refusals.DeviceNotFound(address));
             return guest;
+        }
+
+        if (draft.Inventory.Quarantined.TryGetValue(address, out Quarantine? quarantine))
+        {
+            draft.Refuse(Refusals.Quarantined(quarantine));
         }
 
         if (Claims.GroupOf(draft, device) is not { } group || Claims.Take(draft, group, guest.Name, keep: false, openDevices) is not { } container)

@@ -101,6 +101,10 @@ public static class Planner
         return draft.Conclude().Plan!;
     }
 
+    /// <summary>What forbids a planned step since an earlier one found it out: a device that did not survive its reset goes into no guest.</summary>
+    public static Refusal? RefusalOf(Inventory inventory, Step step) =>
+        step is PlugDevice plug && inventory.Quarantined.TryGetValue(plug.Device, out Quarantine? quarantine) ? Refusals.Quarantined(quarantine) : null;
+
     private static bool IsHalfWay(Draft draft, Container container) => container.State == ContainerState.Releasing && draft.Change switch
     {
         ReleaseContainer release => release.Container == container.Id,

@@ -30,6 +30,14 @@ public static class Scope
         return [.. named.Concat(named.SelectMany(device => world.GroupOf(device)?.Devices ?? [])).Distinct()];
     }
 
+    /// <summary>
+    /// Whether its decision depends on who holds groups. Only a device on vfio-pci has a group file that somebody could hold. Who holds a
+    /// group that is claimed, the last scan knows well enough, for the kernel lets only one open it; a reset asks the kernel for no such leave.
+    /// </summary>
+    public static bool AsksForHolders(World world, Change change, ImmutableArray<PciAddress> devices) => devices.Any(device =>
+        world.Host.Devices.TryGetValue(device, out PciDevice? found) && VfioDrivers.IsVfio(found.Driver)
+        && (change is ResetBridge or ResetDevice || world.Inventory.ContainerOf(device) is null));
+
     /// <summary>The guests whose processes it concerns.</summary>
     public static ImmutableArray<string> GuestsOf(World world, Change change) => change switch
     {

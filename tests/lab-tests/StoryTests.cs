@@ -1,3 +1,5 @@
+using System.Globalization;
+using System.Text.Json.Nodes;
 using AssignHub.Lab;
 using AssignHub.Story;
 using Xunit.Abstractions;
@@ -22,7 +24,7 @@ public sealed class StoryTests(SampleLab lab, ITestOutputHelper output) : IAsync
     {
         await _hub.StopAsync();
         // A guest that a failed test left behind would hold its devices, and the lab's processors.
-        await lab.Host.RunAsync($"for pid in $(pgrep -x qemu-system-x86); do kill -KILL $pid; done; rm -rf {HubInLab.Data}");
+        await lab.Host.RunAsync($"for pid in $(pgrep -f '^qemu-system-x86_64 -name guest='); do kill -KILL $pid; done; rm -rf {HubInLab.Data}");
     }
 
     [Fact]
@@ -54,7 +56,7 @@ public sealed class StoryTests(SampleLab lab, ITestOutputHelper output) : IAsync
         string before = await _kernel.BindingsAsync();
         try
         {
-            HubAnswer refused = await client.PostAsync("/v1/containers", new System.Text.Json.Nodes.JsonObject { ["device"] = Disk });
+            HubAnswer refused = await client.PostAsync("/v1/containers", new JsonObject { ["device"] = Disk });
 
             Assert.Equal((409, "device_in_use_by_host"), ((int)refused.Status, refused.Code));
             Assert.Contains("/mnt/used", refused.Text, StringComparison.Ordinal);
@@ -65,7 +67,7 @@ public sealed class StoryTests(SampleLab lab, ITestOutputHelper output) : IAsync
             await lab.Host.RunAsync("umount /mnt/used && printf assignhub-disk-0 | dd of=/dev/nvme0n1 conv=notrunc status=none && sync");
         }
 
-        await ClaimAndReleaseAsync(client, Disk);
+        await client.ClaimAndReleaseAsync(Disk);
     }
 
     [Theory]
@@ -73,22 +75,18 @@ public sealed class StoryTests(SampleLab lab, ITestOutputHelper output) : IAsync
     [InlineData(Edu, $"/sys/bus/pci/devices/{Edu}/resource0")]
     public async Task Claim_OfADeviceWhoseFileAProcessHolds_IsRefusedUntilItEnds(string device, string file)
     {
-        await lab.Host.RunAsync($"""
-            setsid bash -c 'exec 9<{file}; echo $$ >/run/user.pid; exec sleep 300' </dev/null >/dev/null 2>&1 &
-            for i in $(seq 50); do [ -s /run/user.pid ] && break; sleep 0.1; done
-            """);
-        string pid = (await lab.Host.RunAsync("cat /run/user.pid")).Trim();
+        string pid = await HoldAsync(file);
         using HubClient client = _hub.Client();
         string before = await _kernel.BindingsAsync();
 
-        HubAnswer refused = await client.PostAsync("/v1/containers", new System.Text.Json.Nodes.JsonObject { ["device"] = device });
+        HubAnswer refused = await client.PostAsync("/v1/containers", new JsonObject { ["device"] = device });
 
         Assert.Equal((409, "device_in_use_by_host"), ((int)refused.Status, refused.Code));
         Assert.Contains($"sleep (process {pid})", refused.Text, StringComparison.Ordinal);
         Assert.Equal(before, await _kernel.BindingsAsync());
 
-        await lab.Host.RunAsync($"kill {pid}; while kill -0 {pid} 2>/dev/null; do sleep 0.05; done; rm /run/user.pid");
-        await ClaimAndReleaseAsync(client, device);
+        await LetGoAsync(pid);
+        await client.ClaimAndReleaseAsync(device);
     }
 
     [Fact]
@@ -99,14 +97,12 @@ public sealed class StoryTests(SampleLab lab, ITestOutputHelper output) : IAsync
             modprobe vfio-pci
             cd /sys/bus/pci/devices/{Nic}
             echo vfio-pci >driver_override; echo {Nic} >driver/unbind; echo {Nic} >/sys/bus/pci/drivers_probe
-            setsid bash -c 'exec 9<>/dev/vfio/{group}; echo $$ >/run/foreign.pid; exec sleep 300' </dev/null >/dev/null 2>&1 &
-            for i in $(seq 50); do [ -s /run/foreign.pid ] && break; sleep 0.1; done
             """);
-        string pid = (await lab.Host.RunAsync("cat /run/foreign.pid")).Trim();
+        string pid = await HoldAsync($"/dev/vfio/{group}");
         using HubClient client = _hub.Client();
         string before = await _kernel.BindingsAsync();
 
-        HubAnswer refused = await client.PostAsync("/v1/containers", new System.Text.Json.Nodes.JsonObject { ["group"] = group });
+        HubAnswer refused = await client.PostAsync("/v1/containers", new JsonObject { ["group"] = group });
         HubAnswer shown = await client.GetAsync($"/v1/groups/{group}");
 
         Assert.Equal((409, "group_foreign"), ((int)refused.Status, refused.Code));
@@ -114,8 +110,8 @@ public sealed class StoryTests(SampleLab lab, ITestOutputHelper output) : IAsync
         Assert.Equal("foreign", (string?)shown.Body!["owner"]);
         Assert.Equal(before, await _kernel.BindingsAsync());
 
-        await lab.Host.RunAsync($"kill {pid}; while kill -0 {pid} 2>/dev/null; do sleep 0.05; done; rm /run/foreign.pid");
-        await ClaimAndReleaseAsync(client, Nic);
+        await LetGoAsync(pid);
+        await client.ClaimAndReleaseAsync(Nic);
         await lab.Host.RunAsync($"""
             cd /sys/bus/pci/devices/{Nic}
             echo {Nic} >driver/unbind; echo >driver_override; echo {Nic} >/sys/bus/pci/drivers_probe
@@ -129,12 +125,35 @@ public sealed class StoryTests(SampleLab lab, ITestOutputHelper output) : IAsync
         using HubClient client = _hub.Client();
         string before = await _kernel.BindingsAsync();
 
-        HubAnswer device = await client.PostAsync("/v1/containers", new System.Text.Json.Nodes.JsonObject { ["device"] = "0000:7f:00.0" });
-        HubAnswer group = await client.PostAsync("/v1/containers", new System.Text.Json.Nodes.JsonObject { ["group"] = 4711 });
+        HubAnswer device = await client.PostAsync("/v1/containers", new JsonObject { ["device"] = "0000:7f:00.0" });
+        HubAnswer group = await client.PostAsync("/v1/containers", new JsonObject { ["group"] = 4711 });
 
         Assert.Equal((404, "device_not_found"), ((int)device.Status, device.Code));
         Assert.Equal((404, "group_not_found"), ((int)group.Status, group.Code));
         Assert.Equal(before, await _kernel.BindingsAsync());
+    }
+
+    [Fact]
+    public async Task Detach_OfAGuestThatDoesNotLetGo_KeepsTheDeviceUntilForced()
+    {
+        // Without a kernel, the guest's processor waits in its firmware: nobody there answers the request to let go.
+        using HubClient client = _hub.Client();
+        string driver = await _kernel.DriverAsync(Nic);
+        Assert.Equal(201, (int)(await client.PostAsync("/v1/guests", new JsonObject { ["name"] = "deaf", ["devices"] = new JsonArray(new JsonObject { ["address"] = Nic }) })).Status);
+        Assert.Equal(200, (int)(await client.PostAsync("/v1/guests/deaf/start")).Status);
+
+        HubAnswer refused = await client.SendAsync(HttpMethod.Delete, $"/v1/guests/deaf/devices/{Nic}", null, waitSeconds: 90);
+        Assert.Equal((504, "unplug_timeout"), ((int)refused.Status, refused.Code));
+        HubAnswer kept = await client.GetAsync($"/v1/guests/deaf/devices/{Nic}");
+        Assert.Equal("attached", (string?)kept.Body!["state"]);
+        Assert.Equal("vfio-pci", await _kernel.DriverAsync(Nic));
+
+        Assert.Equal(204, (int)(await client.SendAsync(HttpMethod.Delete, $"/v1/guests/deaf/devices/{Nic}?force=true", null, waitSeconds: 90)).Status);
+        Assert.Equal(driver, await _kernel.DriverAsync(Nic));
+        HubAnswer guest = await client.GetAsync("/v1/guests/deaf");
+        Assert.Equal("running", (string?)guest.Body!["status"]!["state"]);
+        Assert.Empty(await _kernel.VfioFilesAsync((int)guest.Body["status"]!["pid"]!));
+        Assert.Equal(204, (int)(await client.DeleteAsync("/v1/guests/deaf?force=true")).Status);
     }
 
     [Fact]
@@ -153,7 +172,7 @@ public sealed class StoryTests(SampleLab lab, ITestOutputHelper output) : IAsync
             {
                 try
                 {
-                    await client.SendAsync(HttpMethod.Post, "/v1/containers", new System.Text.Json.Nodes.JsonObject { ["device"] = Shared[0] }, waitSeconds: 0);
+                    await client.SendAsync(HttpMethod.Post, "/v1/containers", new JsonObject { ["device"] = Shared[0] }, waitSeconds: 0);
                 }
                 catch (HttpRequestException)
                 {
@@ -181,17 +200,20 @@ public sealed class StoryTests(SampleLab lab, ITestOutputHelper output) : IAsync
 
         // The kills have to have hit claims that were under way, or the test has shown nothing; after the last device little of it remains.
         string hits = await lab.Host.RunAsync($"grep -c 'was under way when the service ended' {HubInLab.Log} || true");
-        Assert.InRange(int.Parse(hits, System.Globalization.CultureInfo.InvariantCulture), Shared.Length - 1, Shared.Length);
+        Assert.InRange(int.Parse(hits, CultureInfo.InvariantCulture), Shared.Length - 1, Shared.Length);
     }
 
     private async Task<string[]> DriversAsync() => await Task.WhenAll(Shared.Select(_kernel.DriverAsync));
 
-    private static async Task ClaimAndReleaseAsync(HubClient client, string device)
-    {
-        HubAnswer claimed = await client.PostAsync("/v1/containers", new System.Text.Json.Nodes.JsonObject { ["device"] = device });
-        Assert.True((int)claimed.Status == 201, claimed.Text);
-        Assert.Equal(204, (int)(await client.DeleteAsync($"/v1/containers/{(string?)claimed.Body!["id"]}")).Status);
-    }
+    /// <summary>Starts a process in the lab that holds a file open, and gives its id.</summary>
+    private async Task<string> HoldAsync(string file) => (await lab.Host.RunAsync($"""
+        setsid bash -c 'exec 9<>{file}; echo $$ >/run/holder.pid; exec sleep 300' </dev/null >/dev/null 2>&1 &
+        for i in $(seq 50); do [ -s /run/holder.pid ] && break; sleep 0.1; done
+        cat /run/holder.pid
+        """)).Trim();
+
+    private Task LetGoAsync(string pid) =>
+        lab.Host.RunAsync($"kill {pid}; while kill -0 {pid} 2>/dev/null; do sleep 0.05; done; rm /run/holder.pid");
 }
 
 /// <summary>A bridge on shpchp keeps its group from being claimed.</summary>
@@ -215,15 +237,13 @@ public sealed class ShpcTests(ShpcLab lab) : IAsyncLifetime
         using HubClient client = _hub.Client();
         string before = await kernel.BindingsAsync();
 
-        HubAnswer refused = await client.PostAsync("/v1/containers", new System.Text.Json.Nodes.JsonObject { ["device"] = "0000:02:01.0" });
+        HubAnswer refused = await client.PostAsync("/v1/containers", new JsonObject { ["device"] = "0000:02:01.0" });
 
         Assert.Equal((409, "group_not_viable"), ((int)refused.Status, refused.Code));
         Assert.Equal(before, await kernel.BindingsAsync());
         string remedy = (string)refused.Body!["refusals"]![0]!["remedy"]!;
         await lab.Host.RunAsync(remedy[(remedy.IndexOf(':', StringComparison.Ordinal) + 1)..]);
-        HubAnswer claimed = await client.PostAsync("/v1/containers", new System.Text.Json.Nodes.JsonObject { ["device"] = "0000:02:01.0" });
-        Assert.True((int)claimed.Status == 201, claimed.Text);
-        Assert.Equal(204, (int)(await client.DeleteAsync($"/v1/containers/{(string?)claimed.Body!["id"]}")).Status);
+        await client.ClaimAndReleaseAsync("0000:02:01.0");
         await lab.Host.RunAsync("echo 0000:01:00.0 >/sys/bus/pci/drivers/shpchp/bind");
     }
 }

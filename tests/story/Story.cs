@@ -214,9 +214,9 @@ public sealed class Story(LabHost lab, HubInLab hub, TextWriter show) : IDisposa
         ["hotplugSlots"] = 2,
         ["kernel"] = new JsonObject
         {
-            ["path"] = "/usr/share/assignhub-lab/vmlinuz",
-            ["initrd"] = "/usr/share/assignhub-lab/guest.cpio",
-            ["commandLine"] = "console=ttyS0 quiet tsc=reliable hpet=disable mitigations=off nokaslr no_timer_check",
+            ["path"] = LabAssets.GuestKernel,
+            ["initrd"] = LabAssets.GuestInitrd,
+            ["commandLine"] = LabAssets.GuestCommandLine,
         },
     };
 

@@ -17,7 +17,7 @@ public sealed class LabAssets
 
     /// <summary>A command line with which the small guest boots fast and reports on its first serial port.</summary>
     public const string GuestCommandLine =
-        "console=ttyS0 quiet mitigations=off init_on_alloc=0 nokaslr nowatchdog audit=0 apparmor=0 random.trust_cpu=on";
+        "console=ttyS0 quiet tsc=reliable hpet=disable no_timer_check mitigations=off init_on_alloc=0 nokaslr nowatchdog audit=0 apparmor=0 random.trust_cpu=on";
 
     private static readonly string[] HostModules = ["virtio_pci", "9pnet_virtio", "9p", "overlay", "virtio_console"];
 

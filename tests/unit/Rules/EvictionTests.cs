@@ -12,6 +12,7 @@ public sealed class EvictionTests
 {
     private static readonly PciAddress Bridge = PciAddress.Parse("0000:00:01.0");
     private static readonly PciAddress Nic = PciAddress.Parse("0000:01:00.0");
+    private static readonly ResetBridge Evict = new(Bridge, Evict: true);
 
     [Fact]
     public void Reset_HitsARunningGuest_RefusalNamesTheWayOut()
@@ -26,7 +27,7 @@ public sealed class EvictionTests
     [Fact]
     public void Evict_RunningGuest_UnplugsResetsChecksAndPlugsBack()
     {
-        Plan plan = Planner.Decide(RunningGuest(), new ResetBridge(Bridge, Evict: true)).Plan!;
+        Plan plan = Planner.Decide(RunningGuest(), Evict).Plan!;
 
         Assert.Collection(
             plan.Steps,
@@ -42,37 +43,53 @@ public sealed class EvictionTests
     {
         World world = Run(RunningGuest(), new PauseGuest("web01"));
 
-        Assert.Equal(ProblemCode.ResetBlocked, Assert.Single(Planner.Decide(world, new ResetBridge(Bridge, Evict: true)).Refusals).Code);
+        Assert.Equal(ProblemCode.ResetBlocked, Assert.Single(Planner.Decide(world, Evict).Refusals).Code);
     }
 
     [Fact]
     public void Evict_ResetFails_DeviceGoesBackToItsGuest()
     {
-        var change = new ResetBridge(Bridge, Evict: true);
-        World world = RunningGuest();
-        Plan plan = Planner.Decide(world, change).Plan!;
-        world = ModelHost.Apply(world with { Inventory = plan.Reserved }, plan.Steps[0]);
-        Assert.Empty(world.Guests["web01"].Devices);
-
-        Plan back = Planner.Undo(world, change, "the reset failed");
+        Plan back = Planner.Undo(Evicted(), Evict, "the reset failed");
 
         Assert.Equal(Nic, Assert.IsType<PlugDevice>(Assert.Single(back.Steps)).Device);
     }
 
     [Fact]
-    public void Evict_DeviceQuarantinedByTheReset_StaysOutAndRecorded()
+    public void Evict_DeviceQuarantinedByTheReset_IsNotPluggedBackAndItsGroupIsClosed()
     {
-        var change = new ResetBridge(Bridge, Evict: true);
-        World world = RunningGuest();
-        Plan plan = Planner.Decide(world, change).Plan!;
-        world = ModelHost.Apply(world with { Inventory = plan.Reserved }, plan.Steps[0]);
-        world = world with { Inventory = world.Inventory with { Quarantined = world.Inventory.Quarantined.Add(Nic, new Quarantine(Nic, "vendor id ffff", ModelHost.Start)) } };
+        World world = Quarantined(Evicted());
 
-        Plan back = Planner.Undo(world, change, "the device does not answer");
+        Refusal? refusal = Planner.RefusalOf(world.Inventory, new PlugDevice("web01", Nic, "hp0", null, "it was there before"));
+        Plan back = Planner.Undo(world, Evict, "the device does not answer");
 
-        Assert.Empty(back.Steps);
+        Assert.Equal(ProblemCode.DeviceQuarantined, refusal?.Code);
+        Assert.Equal(1, Assert.IsType<RevokeGroup>(Assert.Single(back.Steps)).Group);
         Assert.Equal(GuestDeviceState.Pending, back.Reserved.Guests["web01"].Devices[Nic].State);
     }
+
+    [Fact]
+    public void Start_GuestWithAQuarantinedDevice_IsRefusedUntilItIsCleared()
+    {
+        World world = Quarantined(Run(RunningGuest(), new StopGuest("web01", Force: true)));
+
+        Assert.Equal(ProblemCode.DeviceQuarantined, Assert.Single(Planner.Decide(world, new StartGuest("web01")).Refusals).Code);
+        Assert.NotNull(Planner.Decide(Run(world, new ClearQuarantine(Nic)), new StartGuest("web01")).Plan);
+    }
+
+    /// <summary>The guest runs, and gave its device up for a reset that has yet to be done.</summary>
+    private static World Evicted()
+    {
+        World world = RunningGuest();
+        Plan plan = Planner.Decide(world, Evict).Plan!;
+        world = ModelHost.Apply(world with { Inventory = plan.Reserved }, plan.Steps[0]);
+        Assert.Empty(world.Guests["web01"].Devices);
+        return world;
+    }
+
+    private static World Quarantined(World world) => world with
+    {
+        Inventory = world.Inventory with { Quarantined = world.Inventory.Quarantined.Add(Nic, new Quarantine(Nic, "vendor id ffff", ModelHost.Start)) },
+    };
 
     private static World RunningGuest()
     {

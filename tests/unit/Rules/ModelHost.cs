@@ -71,8 +71,11 @@ internal static class ModelHost
             Inventory.Empty);
     }
 
-    /// <summary>The world after a step: what the kernel and QEMU did, and what the ledger wrote.</summary>
-    public static World Apply(World world, Step step)
+    /// <summary>The world after a step: what the kernel and QEMU did, and what the ledger wrote. Every device answers after a reset.</summary>
+    public static World Apply(World world, Step step) => Apply(world, step, _ => true);
+
+    /// <summary>The same, where not every device has to answer when it is checked.</summary>
+    public static World Apply(World world, Step step, Func<PciAddress, bool> answers)
     {
         World after = step switch
         {
@@ -90,6 +93,10 @@ internal static class ModelHost
         {
             ProveContainer => new StepOutcome { Iommu = new IommuReport { Backend = "type1v2" } },
             LaunchGuest => new StepOutcome { Process = new GuestProcess(1000, 1, 64000) },
+            CheckDevices check => new StepOutcome
+            {
+                Quarantined = [.. check.Devices.Where(device => !answers(device.Address)).Select(device => new Quarantine(device.Address, "vendor id ffff", Start))],
+            },
             _ => StepOutcome.Done,
         };
         return after with { Inventory = Effects.Apply(after.Inventory, step, outcome) };
