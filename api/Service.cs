@@ -16,6 +16,7 @@ using AssignHub.Engine.Guests;
 using AssignHub.Engine.Host;
 using AssignHub.Engine.Operations;
 using AssignHub.Engine.Pci;
+using AssignHub.Engine.Vfio;
 using Microsoft.AspNetCore.Authentication;
 
 namespace AssignHub.Api;
@@ -65,14 +66,17 @@ public static class Service
     {
         string sysfs = settings.Sysfs ?? "/sys";
         string proc = settings.Proc ?? "/proc";
-        var paths = new HostPaths(settings.IsSynthetic ? Path.Combine(sysfs, "dev") : "/dev", settings.Qemu);
-        services.AddSingleton(TimeProvider.System).AddSingleton(paths).AddSingleton(PciIds.OfDistribution());
-        services.AddSingleton(provider => new HostScanner(
-            sysfs, proc, paths.DevRoot, provider.GetRequiredService<TimeProvider>(), settings.IsSynthetic ? null : "/lib/modules"));
-        services.AddSingleton(new GroupHolders(proc, paths.DevRoot)).AddSingleton(new OpenDeviceFiles(sysfs, proc, paths.DevRoot));
+        var qemu = new QemuCapabilities(settings.Qemu);
+        var host = new VfioHost(settings.IsSynthetic ? Path.Combine(sysfs, "dev") : "/dev", sysfs, proc)
+        {
+            ObjectionTo = backend => backend == "iommufd" ? qemu.ObjectionToIommufd() : null,
+        };
+        services.AddSingleton(TimeProvider.System).AddSingleton(new HostPaths(host, settings.Qemu)).AddSingleton(PciIds.OfDistribution());
+        services.AddSingleton(provider => new HostScanner(host, provider.GetRequiredService<TimeProvider>(), settings.IsSynthetic ? null : "/lib/modules"));
+        services.AddSingleton(new GroupHolders(proc, host.DevRoot)).AddSingleton(new OpenDeviceFiles(sysfs, proc, host.DevRoot));
         services.AddSingleton<IKernel>(provider => settings.IsSynthetic
-            ? new ModelledKernel(sysfs, paths.DevRoot, KernelDeadline, provider.GetRequiredService<TimeProvider>())
-            : new LinuxKernel(sysfs, paths.DevRoot, KernelDeadline, provider.GetRequiredService<TimeProvider>()));
+            ? new ModelledKernel(sysfs, host.DevRoot, KernelDeadline, provider.GetRequiredService<TimeProvider>())
+            : new LinuxKernel(host, KernelDeadline, provider.GetRequiredService<TimeProvider>()));
         services.AddSingleton(provider => new GuestProcesses(
             Path.Combine(settings.Data, "guests"), proc, provider.GetRequiredService<TimeProvider>(), provider.GetRequiredService<ILogger<GuestProcesses>>()));
         services.AddSingleton<IStore>(_ =>

@@ -8,6 +8,7 @@ using AssignHub.Engine.Desired;
 using AssignHub.Engine.Host;
 using AssignHub.Engine.Pci;
 using AssignHub.Engine.Rules;
+using AssignHub.Engine.Vfio;
 
 namespace AssignHub.Api.Cli;
 
@@ -19,7 +20,7 @@ internal static class ScanCommand
         try
         {
             string dev = sysfs is null ? "/dev" : Path.Combine(sysfs, "dev");
-            var scanner = new HostScanner(sysfs ?? "/sys", proc ?? "/proc", dev, TimeProvider.System, sysfs is null ? "/lib/modules" : null);
+            var scanner = new HostScanner(new VfioHost(dev, sysfs ?? "/sys", proc ?? "/proc"), TimeProvider.System, sysfs is null ? "/lib/modules" : null);
             HostState host = scanner.Scan();
             world = new World(host with { Holders = new GroupHolders(proc ?? "/proc", dev).Find(host, CancellationToken.None) }, Inventory.Empty);
         }

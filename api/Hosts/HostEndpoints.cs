@@ -4,7 +4,6 @@ using System.Collections.Immutable;
 using AssignHub.Api.Http;
 using AssignHub.Engine.Operations;
 using AssignHub.Engine.Rules;
-using AssignHub.Engine.Vfio;
 
 namespace AssignHub.Api.Hosts;
 
@@ -35,15 +34,15 @@ public sealed record HostResource
     public required DateTimeOffset ReadAt { get; init; }
 
     /// <summary>Shows the host.</summary>
-    public static HostResource From(World world, VfioProbe probe) => new()
+    public static HostResource From(World world) => new()
     {
         Host = world.Host.Host,
         KernelRelease = world.Host.KernelRelease,
         KernelCommandLine = world.Host.KernelCommandLine,
         IommuEnabled = world.Host.Vfio.IommuEnabled,
         VfioAvailable = world.Host.Vfio.Available,
-        Backend = probe.Preferred,
-        BackendReason = probe.Reason,
+        Backend = world.Host.Vfio.Backend,
+        BackendReason = world.Host.Vfio.BackendReason,
         Warnings = world.Host.Vfio.Warnings,
         Devices = world.Host.Devices.Count,
         Groups = world.Host.Groups.Count,
@@ -60,10 +59,9 @@ internal static class HostEndpoints
         host.MapPost("/rescan", Rescan).WithName("rescanHost").WithSummary("Read the whole host again").Produces<HostResource>().WithProblems(ProblemCode.HostFault);
     }
 
-    private static IResult Get(Observer observer, HostPaths paths) => Show(observer.World, paths);
+    private static IResult Get(Observer observer) => Show(observer.World);
 
-    private static IResult Rescan(Observer observer, HostPaths paths) => Show(observer.Scan(), paths);
+    private static IResult Rescan(Observer observer) => Show(observer.Scan());
 
-    private static IResult Show(World world, HostPaths paths) =>
-        TypedResults.Json(HostResource.From(world, VfioProbe.Read(paths.DevRoot)), ApiJson.Wire.HostResource);
+    private static IResult Show(World world) => TypedResults.Json(HostResource.From(world), ApiJson.Wire.HostResource);
 }

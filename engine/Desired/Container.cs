@@ -9,6 +9,9 @@ namespace AssignHub.Engine.Desired;
 /// <summary>One claimed group. It is known by its members: kernel group numbers change at boot.</summary>
 public sealed record Container
 {
+    /// <summary>The API's name of the iommufd backend.</summary>
+    public const string Iommufd = "iommufd";
+
     /// <summary>Its id, chosen at the claim.</summary>
     public required string Id { get; init; }
     /// <summary>The group's kernel number at this boot; null while the group is not there.</summary>
@@ -31,6 +34,9 @@ public sealed record Container
     public string? Error { get; init; }
     /// <summary>When it was claimed.</summary>
     public required DateTimeOffset CreatedAt { get; init; }
+
+    /// <summary>Whether it is an iommufd context, whose devices a guest gets as open files.</summary>
+    public bool IsIommufd => Backend == Iommufd;
 
     /// <summary>The members that move to VFIO: all but bridges.</summary>
     public IEnumerable<ContainerMember> Endpoints => Members.Where(member => !member.IsBridge);

@@ -121,7 +121,7 @@ public sealed partial class GuestProcesses(string root, string procRoot, TimePro
         [.. ProcStat.OfUser(procRoot, uid).Select(stat => new GuestProcess(stat.Pid, stat.StartTime, uid))];
 
     /// <summary>The VFIO files that a process holds; none if it is gone.</summary>
-    public VfioFiles FilesOf(GuestProcess process) => IsAlive(process) ? VfioFiles.Read(procRoot, process.Pid) : new VfioFiles();
+    public HeldVfioFiles FilesOf(GuestProcess process) => IsAlive(process) ? HeldVfioFiles.Read(procRoot, process.Pid) : new HeldVfioFiles();
 
     /// <summary>Kills a process and waits until it is gone. One that is gone needs nothing.</summary>
     /// <exception cref="HostFault">It could not be killed, or the kernel holds it.</exception>

@@ -3,6 +3,7 @@
 using System.Collections.Concurrent;
 using System.Collections.Immutable;
 using AssignHub.Engine.Desired;
+using AssignHub.Engine.Pci;
 using AssignHub.Engine.Rules;
 
 namespace AssignHub.Engine.Guests;
@@ -68,10 +69,10 @@ public sealed class GuestSupervisor(GuestProcesses processes) : IAsyncDisposable
         try
         {
             QemuStatus status = await running.StatusAsync(cancellation).ConfigureAwait(false);
-            return new GuestView(
-                status.Running,
-                [.. await running.DevicesAsync(cancellation).ConfigureAwait(false)],
-                processes.FilesOf(running.Process).Containers);
+            (ImmutableSortedSet<PciAddress> devices, bool hasIommu) = await running.PeripheralsAsync(cancellation).ConfigureAwait(false);
+            HeldVfioFiles files = processes.FilesOf(running.Process);
+            int empty = files.Iommufds == 0 ? 0 : (await running.IommufdsAsync(cancellation).ConfigureAwait(false)).Count(one => one.Devices.IsEmpty);
+            return new GuestView(status.Running, [.. devices], files.Containers - empty) { HasIommu = hasIommu };
         }
         catch (QemuException closed) when (closed.Fault.Class == QemuFault.Closed && !processes.IsAlive(running.Process))
         {

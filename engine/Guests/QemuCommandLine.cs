@@ -19,6 +19,9 @@ public static class QemuCommandLine
     /// <summary>Most disks that a guest can have: POSIX shells open files as single digits only, and 3 is the first.</summary>
     public const int MaxDisks = 7;
 
+    /// <summary>QEMU's id of the emulated IOMMU, where the guest has one.</summary>
+    public const string IommuId = "iommu";
+
     private const int FirstDiskFile = 3;
 
     /// <summary>Builds it.</summary>
@@ -81,7 +84,7 @@ public static class QemuCommandLine
             "-m", string.Create(CultureInfo.InvariantCulture, $"size={spec.MemoryBytes}B"),
             "-smp", spec.Vcpus.ToString(CultureInfo.InvariantCulture),
             // The IOMMU comes before the devices that it serves. caching-mode lets VFIO see each mapping that the guest makes.
-            .. launch.GuestIommu ? Device("intel-iommu", "iommu", ("intremap", "on"), ("caching-mode", true)) : [],
+            .. launch.GuestIommu ? Device("intel-iommu", IommuId, ("intremap", "on"), ("caching-mode", true)) : [],
             .. Kernel(spec.Kernel),
             .. spec.Disks.SelectMany(Disk),
             .. spec.Networks.SelectMany((network, i) => Network(spec.Name, network, i)),

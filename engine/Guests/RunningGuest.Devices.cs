@@ -43,7 +43,7 @@ public sealed partial class RunningGuest
     /// <summary>Plugs a device that AssignHub opened (<c>/dev/vfio/devices/vfioN</c>) into an iommufd object; QEMU needs no right of its own.</summary>
     /// <param name="address">The device.</param>
     /// <param name="slot">Where in the guest.</param>
-    /// <param name="iommufd">The object of its group, from <see cref="AddIommufdAsync"/>.</param>
+    /// <param name="iommufd">The object of its group, from <see cref="IommufdForAsync"/>.</param>
     /// <param name="device">The device's file; QEMU gets a copy.</param>
     /// <param name="deadline">How long QEMU may take.</param>
     /// <param name="cancellation">Gives up waiting; the device may come all the same.</param>
@@ -52,16 +52,39 @@ public sealed partial class RunningGuest
     {
         string file = DeviceId(address);
         await Qmp.SendFileAsync(file, device, cancellation).ConfigureAwait(false);
-        await AddDeviceAsync(address, slot, new JsonObject { ["iommufd"] = iommufd, ["fd"] = file }, deadline, cancellation).ConfigureAwait(false);
+        try
+        {
+            await AddDeviceAsync(address, slot, new JsonObject { ["iommufd"] = iommufd, ["fd"] = file }, deadline, cancellation).ConfigureAwait(false);
+        }
+        catch (QemuException refused) when (refused.Fault.Class is not QemuFault.Closed)
+        {
+            await DropFileAsync(file).ConfigureAwait(false);
+            throw;
+        }
     }
 
-    /// <summary>Makes an iommufd object of an open <c>/dev/iommu</c>, for one group.</summary>
-    /// <remarks>QEMU does not close the file when the object is deleted, so objects are kept and used again, not deleted.</remarks>
-    public async Task AddIommufdAsync(string id, SafeHandle iommu, CancellationToken cancellation = default)
+    /// <summary>The iommufd object for the devices of one group: the one that some of them use, an empty one, or a new one of an open <c>/dev/iommu</c>.</summary>
+    /// <remarks>QEMU does not close the file when such an object is deleted, so objects are kept and used again.</remarks>
+    /// <param name="group">The devices of the group.</param>
+    /// <param name="open">Opens <c>/dev/iommu</c>; QEMU gets a copy.</param>
+    /// <param name="cancellation">Gives up waiting.</param>
+    /// <returns>The object's id.</returns>
+    public async Task<string> IommufdForAsync(IReadOnlySet<PciAddress> group, Func<SafeHandle> open, CancellationToken cancellation = default)
     {
+        ArgumentNullException.ThrowIfNull(open);
+        ImmutableArray<IommufdObject> objects = await IommufdsAsync(cancellation).ConfigureAwait(false);
+        IommufdObject? fit = objects.FirstOrDefault(one => one.Devices.Any(group.Contains)) ?? objects.FirstOrDefault(one => one.Devices.IsEmpty);
+        if (fit is not null)
+        {
+            return fit.Id;
+        }
+
+        string id = string.Create(CultureInfo.InvariantCulture, $"iommufd{objects.Length}");
+        using SafeHandle iommu = open();
         await Qmp.SendFileAsync(id, iommu, cancellation).ConfigureAwait(false);
         var arguments = new JsonObject { ["qom-type"] = "iommufd", ["id"] = id, ["fd"] = id };
         await Qmp.ExecuteAsync("object-add", arguments, cancellation: cancellation).ConfigureAwait(false);
+        return id;
     }
 
     /// <summary>The iommufd objects of the guest, each with the devices that use it.</summary>
@@ -83,18 +106,24 @@ public sealed partial class RunningGuest
     }
 
     /// <summary>The assigned devices that QEMU has, in bus order: what is, whatever the store says.</summary>
-    public async Task<ImmutableSortedSet<PciAddress>> DevicesAsync(CancellationToken cancellation = default)
+    public async Task<ImmutableSortedSet<PciAddress>> DevicesAsync(CancellationToken cancellation = default) =>
+        (await PeripheralsAsync(cancellation).ConfigureAwait(false)).Devices;
+
+    /// <summary>The same, and whether the guest has an emulated IOMMU.</summary>
+    public async Task<(ImmutableSortedSet<PciAddress> Devices, bool HasIommu)> PeripheralsAsync(CancellationToken cancellation = default)
     {
         var devices = ImmutableSortedSet.CreateBuilder<PciAddress>();
+        bool hasIommu = false;
         foreach ((string name, string _) in await ListAsync("/machine/peripheral", cancellation).ConfigureAwait(false))
         {
+            hasIommu |= name == QemuCommandLine.IommuId;
             if (TryParseDeviceId(name, out PciAddress address))
             {
                 devices.Add(address);
             }
         }
 
-        return devices.ToImmutable();
+        return (devices.ToImmutable(), hasIommu);
     }
 
     /// <summary>
@@ -157,12 +186,12 @@ public sealed partial class RunningGuest
     /// <param name="cancellation">Gives up waiting.</param>
     /// <returns>The files that the process holds then.</returns>
     /// <exception cref="HostFault">They are still open.</exception>
-    public async Task<VfioFiles> WaitClosedAsync(Func<VfioFiles, bool> closed, TimeSpan deadline, CancellationToken cancellation = default)
+    public async Task<HeldVfioFiles> WaitClosedAsync(Func<HeldVfioFiles, bool> closed, TimeSpan deadline, CancellationToken cancellation = default)
     {
         long start = _time.GetTimestamp();
         while (true)
         {
-            VfioFiles files = _processes.FilesOf(Process);
+            HeldVfioFiles files = _processes.FilesOf(Process);
             if (closed(files))
             {
                 return files;
@@ -174,6 +203,19 @@ public sealed partial class RunningGuest
             }
 
             await Task.Delay(TimeSpan.FromMilliseconds(5), _time, cancellation).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Has QEMU close a file that no device took; one that it has already is no error.</summary>
+    private async Task DropFileAsync(string file)
+    {
+        try
+        {
+            await Qmp.ExecuteAsync("closefd", new JsonObject { ["fdname"] = file }).ConfigureAwait(false);
+        }
+        catch (QemuException e) when (e.Fault.Class is not QemuFault.UnplugTimeout)
+        {
+            // The device took it before it failed, and closed it then.
         }
     }
 

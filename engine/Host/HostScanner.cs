@@ -2,6 +2,7 @@
 
 using System.Collections.Immutable;
 using AssignHub.Engine.Pci;
+using AssignHub.Engine.Vfio;
 
 namespace AssignHub.Engine.Host;
 
@@ -23,24 +24,20 @@ public sealed class HostScanner
     private readonly VfioSupportReader _vfio;
 
     /// <summary>Makes a scanner of a host.</summary>
-    /// <param name="sysfsRoot">Where sysfs is mounted, or a tree that looks like it.</param>
-    /// <param name="procRoot">Where /proc is mounted, or a tree that looks like it.</param>
-    /// <param name="devRoot">Where the device files are.</param>
+    /// <param name="host">Where sysfs, /proc and the device files are, or trees that look like them.</param>
     /// <param name="time">The clock of <see cref="HostState.ReadAt"/>.</param>
     /// <param name="modulesRoot">Where the kernel's modules are (<c>/lib/modules</c>); null for a synthetic host: nothing can be loaded there.</param>
-    public HostScanner(string sysfsRoot, string procRoot, string devRoot, TimeProvider time, string? modulesRoot = null)
+    public HostScanner(VfioHost host, TimeProvider time, string? modulesRoot = null)
     {
-        ArgumentException.ThrowIfNullOrEmpty(sysfsRoot);
-        ArgumentException.ThrowIfNullOrEmpty(procRoot);
-        ArgumentException.ThrowIfNullOrEmpty(devRoot);
-        _procRoot = procRoot;
+        ArgumentNullException.ThrowIfNull(host);
+        _procRoot = host.ProcRoot;
         _time = time;
         NameTable names = new();
-        _devices = new DeviceReader(sysfsRoot, names);
+        _devices = new DeviceReader(host.SysfsRoot, names);
         _guarded = new GuardedReads(_devices.DevicesPath, names);
-        _groups = new GroupReader(sysfsRoot, names);
-        _uses = new HostUses(sysfsRoot, procRoot, time);
-        _vfio = new VfioSupportReader(sysfsRoot, devRoot, modulesRoot);
+        _groups = new GroupReader(host.SysfsRoot, names);
+        _uses = new HostUses(host.SysfsRoot, host.ProcRoot, time);
+        _vfio = new VfioSupportReader(host, modulesRoot);
     }
 
     /// <summary>Reads everything. <see cref="HostState.Holders"/> is left empty: see <see cref="GroupHolders"/>.</summary>
@@ -125,7 +122,14 @@ public sealed class HostScanner
                 groups[number] = group;
             }
 
-            return previous with { ReadAt = now, Devices = map.ToImmutable(), Groups = groups.ToImmutable() };
+            return previous with
+            {
+                ReadAt = now,
+                Devices = map.ToImmutable(),
+                Groups = groups.ToImmutable(),
+                // What VFIO offers is known only once it is loaded, and a claim loads it.
+                Vfio = previous.Vfio.Backend is null ? _vfio.Read(groups.Count > 0, previous.KernelRelease, previous.KernelCommandLine) : previous.Vfio,
+            };
         }
         finally
         {

@@ -155,10 +155,10 @@ public sealed record VfioSupport
     public bool Available { get; init; }
     /// <summary>Whether <c>vfio-pci</c> is loaded (or built in) now, so that nothing has to be loaded first.</summary>
     public bool ModuleLoaded { get; init; }
-    /// <summary>Whether <c>/dev/vfio/vfio</c> is there: containers of the type1 and spapr backends.</summary>
-    public bool ContainerNode { get; init; }
-    /// <summary>Whether <c>/dev/iommu</c> is there: containers of the iommufd backend.</summary>
-    public bool IommufdNode { get; init; }
+    /// <summary>The backend that containers get, by the API's name; null if there is none, or while VFIO is not loaded.</summary>
+    public string? Backend { get; init; }
+    /// <summary>Why that one, or why none, in words.</summary>
+    public string BackendReason { get; init; } = "";
     /// <summary>Whether <c>vfio.enable_unsafe_noiommu_mode</c> is on.</summary>
     public bool NoIommuAllowed { get; init; }
     /// <summary>Whether <c>pcie_acs_override</c> is on the kernel command line: groups may be smaller than what the hardware isolates.</summary>

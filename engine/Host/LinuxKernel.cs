@@ -14,19 +14,18 @@ namespace AssignHub.Engine.Host;
 public sealed class LinuxKernel : SysfsKernel
 {
     private readonly string _modprobe;
-    private readonly string _devRoot;
+    private readonly VfioHost _vfio;
     private readonly TimeProvider _time;
 
     /// <summary>Makes it.</summary>
-    /// <param name="sysfsRoot">Where sysfs is mounted.</param>
-    /// <param name="devRoot">Where VFIO's files are.</param>
+    /// <param name="vfio">The host's roots, and what speaks against a backend.</param>
     /// <param name="deadline">How long one verb may take; 30 s is long for a healthy kernel.</param>
     /// <param name="time">The clock of the deadline.</param>
     /// <param name="modprobe">The program that loads modules, looked for in PATH if it is no path.</param>
-    public LinuxKernel(string sysfsRoot, string devRoot, TimeSpan deadline, TimeProvider time, string modprobe = "modprobe")
-        : base(sysfsRoot, deadline, time)
+    public LinuxKernel(VfioHost vfio, TimeSpan deadline, TimeProvider time, string modprobe = "modprobe")
+        : base(vfio.SysfsRoot, deadline, time)
     {
-        _devRoot = devRoot;
+        _vfio = vfio;
         _modprobe = modprobe;
         _time = time;
     }
@@ -105,7 +104,7 @@ public sealed class LinuxKernel : SysfsKernel
 
     /// <inheritdoc/>
     protected override ContainerProof Prove(int group, ImmutableArray<PciAddress> endpoints, bool openDevices) =>
-        ContainerProof.Take(group, endpoints, openDevices, backend: null, _devRoot, _time);
+        ContainerProof.Take(group, endpoints, openDevices, backend: null, _vfio, _time);
 
     private Process Start(string module)
     {

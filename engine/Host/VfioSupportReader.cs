@@ -1,14 +1,14 @@
 // What the kernel offers for containers, and what on this host weakens them.
 
 using System.Collections.Immutable;
+using AssignHub.Engine.Vfio;
 
 namespace AssignHub.Engine.Host;
 
 /// <summary>Reads <see cref="VfioSupport"/>.</summary>
-/// <param name="sysfsRoot">Where sysfs is mounted.</param>
-/// <param name="devRoot">Where the device files are.</param>
+/// <param name="host">The host's roots, and what speaks against a backend.</param>
 /// <param name="modulesRoot">Where the kernel's modules are, or null.</param>
-internal sealed class VfioSupportReader(string sysfsRoot, string devRoot, string? modulesRoot)
+internal sealed class VfioSupportReader(VfioHost host, string? modulesRoot)
 {
     private readonly Lock _lock = new();
     private (string Release, DateTime Written, bool Found) _loadable;
@@ -19,8 +19,10 @@ internal sealed class VfioSupportReader(string sysfsRoot, string devRoot, string
     /// <param name="commandLine">The kernel command line.</param>
     public VfioSupport Read(bool anyGroup, string kernelRelease, string commandLine)
     {
-        bool loaded = Directory.Exists(Path.Combine(sysfsRoot, "bus/pci/drivers", VfioDrivers.Generic))
-            || Directory.Exists(Path.Combine(sysfsRoot, "module/vfio_pci"));
+        bool loaded = Directory.Exists(Path.Combine(host.SysfsRoot, "bus/pci/drivers", VfioDrivers.Generic))
+            || Directory.Exists(Path.Combine(host.SysfsRoot, "module/vfio_pci"));
+        // Looking into VFIO would load it; that is left to the first claim.
+        VfioProbe probe = loaded ? VfioProbe.Read(host) : new VfioProbe { Reason = "VFIO is not loaded; the first claim does that" };
         bool available = loaded || IsLoadable(kernelRelease);
         bool typeUnsafe = IsOn("vfio_iommu_type1/parameters/allow_unsafe_interrupts");
         bool iommufdUnsafe = IsOn("iommufd/parameters/allow_unsafe_interrupts");
@@ -59,8 +61,8 @@ internal sealed class VfioSupportReader(string sysfsRoot, string devRoot, string
             IommuEnabled = anyGroup,
             Available = available,
             ModuleLoaded = loaded,
-            ContainerNode = File.Exists(Path.Combine(devRoot, "vfio/vfio")),
-            IommufdNode = File.Exists(Path.Combine(devRoot, "iommu")),
+            Backend = probe.Preferred,
+            BackendReason = probe.Reason,
             NoIommuAllowed = noIommu,
             AcsOverride = acsOverride,
             UnsafeInterrupts = typeUnsafe || iommufdUnsafe,
@@ -83,7 +85,7 @@ internal sealed class VfioSupportReader(string sysfsRoot, string devRoot, string
         return false;
     }
 
-    private bool IsOn(string parameter) => SysDir.ReadText(Path.Combine(sysfsRoot, "module", parameter)) is { Length: > 0 } value && value[0] is 'Y' or '1';
+    private bool IsOn(string parameter) => SysDir.ReadText(Path.Combine(host.SysfsRoot, "module", parameter)) is { Length: > 0 } value && value[0] is 'Y' or '1';
 
     // modules.dep has a megabyte: it is read once for a kernel, and again when depmod wrote it anew.
     private bool IsLoadable(string kernelRelease)

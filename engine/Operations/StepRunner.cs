@@ -11,9 +11,9 @@ using AssignHub.Engine.Vfio;
 namespace AssignHub.Engine.Operations;
 
 /// <summary>Where things are on this host.</summary>
-/// <param name="DevRoot">Device files, usually <c>/dev</c>.</param>
+/// <param name="Vfio">Its roots.</param>
 /// <param name="QemuProgram">QEMU's file or name.</param>
-public sealed record HostPaths(string DevRoot, string QemuProgram);
+public sealed record HostPaths(VfioHost Vfio, string QemuProgram);
 
 /// <summary>Runs single steps, each idempotent and under a deadline.</summary>
 public sealed class StepRunner(IKernel kernel, GuestProcesses processes, GuestSupervisor guests, Ledger ledger, HostPaths paths, TimeProvider clock)
@@ -60,7 +60,12 @@ public sealed class StepRunner(IKernel kernel, GuestProcesses processes, GuestSu
                 await kernel.RestoreAsync(restore.Device, restore.Driver, cancel).ConfigureAwait(false);
                 break;
             case GrantGroup grant:
-                VfioNode.Give(paths.DevRoot, grant.Group, Guest(grant.Guest).Uid);
+                // A guest that gets open files has no right on any.
+                if (!ledger.Inventory.Containers[grant.Container].IsIommufd)
+                {
+                    VfioNode.Give(paths.Vfio.DevRoot, grant.Group, Guest(grant.Guest).Uid);
+                }
+
                 break;
             case RevokeGroup revoke:
                 await RevokeAsync(revoke, cancel).ConfigureAwait(false);
@@ -114,7 +119,7 @@ public sealed class StepRunner(IKernel kernel, GuestProcesses processes, GuestSu
                     Uid = guest.Uid,
                     GuestIommu = launch.WithIommu,
                     MemoryLockBytes = MemoryLockOf(guest),
-                    Host = QemuHost.Probe(paths.QemuProgram, Path.Combine(paths.DevRoot, "kvm")),
+                    Host = QemuHost.Probe(paths.QemuProgram, Path.Combine(paths.Vfio.DevRoot, "kvm")),
                 },
                 QemuDeadline, cancel).ConfigureAwait(false);
             guests.Adopt(running);
@@ -125,12 +130,27 @@ public sealed class StepRunner(IKernel kernel, GuestProcesses processes, GuestSu
 
     private async Task PlugAsync(PlugDevice plug, CancellationToken cancel)
     {
+        Guest guest = Guest(plug.Guest);
         RunningGuest running = await RunningAsync(plug.Guest, cancel).ConfigureAwait(false);
-        processes.LimitMemoryLock(running.Process, MemoryLockOf(Guest(plug.Guest)));
-        if (!(await running.DevicesAsync(cancel).ConfigureAwait(false)).Contains(plug.Device))
+        processes.LimitMemoryLock(running.Process, MemoryLockOf(guest));
+        if ((await running.DevicesAsync(cancel).ConfigureAwait(false)).Contains(plug.Device))
         {
-            await running.PlugAsync(plug.Device, new GuestSlot(plug.Bus, plug.Slot), QemuDeadline, cancel).ConfigureAwait(false);
+            return;
         }
+
+        var slot = new GuestSlot(plug.Bus, plug.Slot);
+        Container container = ledger.Inventory.Containers[guest.Devices[plug.Device].Container];
+        if (!container.IsIommufd)
+        {
+            await running.PlugAsync(plug.Device, slot, QemuDeadline, cancel).ConfigureAwait(false);
+            return;
+        }
+
+        string iommufd = await running.IommufdForAsync(
+            container.Members.Select(member => member.Address).ToHashSet(),
+            () => VfioFiles.OpenIommufd(paths.Vfio.DevRoot, $"the context of {container.Id}"), cancel).ConfigureAwait(false);
+        using DeviceHandle device = VfioFiles.OpenDevice(paths.Vfio, plug.Device);
+        await running.PlugAsync(plug.Device, slot, iommufd, device, QemuDeadline, cancel).ConfigureAwait(false);
     }
 
     private async Task RevokeAsync(RevokeGroup revoke, CancellationToken cancel)
@@ -140,10 +160,13 @@ public sealed class StepRunner(IKernel kernel, GuestProcesses processes, GuestSu
             && ledger.Inventory.Guests.TryGetValue(name, out Guest? guest)
             && await guests.FindAsync(guest, cancel).ConfigureAwait(false) is { } running)
         {
-            await running.WaitClosedAsync(files => !files.Groups.Contains(revoke.Group), QemuDeadline, cancel).ConfigureAwait(false);
+            HashSet<string> nodes =
+                [.. ledger.Inventory.Containers[revoke.Container].Endpoints.Select(member => VfioFiles.DeviceName(paths.Vfio, member.Address)).OfType<string>()];
+            await running.WaitClosedAsync(files => !files.Groups.Contains(revoke.Group) && !files.DeviceNodes.Any(nodes.Contains), QemuDeadline, cancel)
+                .ConfigureAwait(false);
         }
 
-        VfioNode.TakeBack(paths.DevRoot, revoke.Group);
+        VfioNode.TakeBack(paths.Vfio.DevRoot, revoke.Group);
     }
 
     private async Task EndAsync(EndGuest end, CancellationToken cancel)
@@ -187,8 +210,9 @@ public sealed class StepRunner(IKernel kernel, GuestProcesses processes, GuestSu
         return failed.ToImmutable();
     }
 
-    private static long MemoryLockOf(Guest guest) => MemoryLock.Limit(
-        guest.Spec.MemoryBytes, guest.Devices.Values.Select(device => device.Container).Distinct().Count(), guest.Spec.GuestIommu != GuestIommu.Off);
+    private long MemoryLockOf(Guest guest) => MemoryLock.Limit(
+        guest.Spec.MemoryBytes, guest.Devices.Values.Select(device => device.Container).Distinct().Count(), guest.Spec.GuestIommu != GuestIommu.Off
+            || guest.Devices.Values.Any(device => ledger.Inventory.Containers.GetValueOrDefault(device.Container)?.IsIommufd == true));
 
     private Guest Guest(string name) => ledger.Inventory.Guests.TryGetValue(name, out Guest? guest)
         ? guest

@@ -172,7 +172,9 @@ internal static class DevicePlugging
             return guest;
         }
 
-        if (guest.Spec.GuestIommu == GuestIommu.Off && guest.Devices.Values.Any(other => other.Container != container.Id))
+        // QEMU puts the groups of one address space into one container, unless each is an iommufd context of its own.
+        if (!GuestLife.HasIommu(draft.World, guest) && !IsIommufd(draft, container)
+            && guest.Devices.Values.Any(other => other.Container != container.Id && !IsIommufd(draft, draft.Inventory.Containers.GetValueOrDefault(other.Container))))
         {
             draft.Refuse(Refusals.GuestIommuRequired(guest.Name));
         }
@@ -186,7 +188,7 @@ internal static class DevicePlugging
     public static Guest Plug(Draft draft, Guest guest, GuestDevice device, bool firstOfGroup)
     {
         Container container = draft.Inventory.Containers[device.Container];
-        bool shared = container.Endpoints.Skip(1).Any() && GuestLife.WithIommu(guest.Spec);
+        bool shared = container.Endpoints.Skip(1).Any() && GuestLife.HasIommu(draft.World, guest);
         if (GuestPorts.Place(guest.Spec.HotplugSlots, guest.Devices.Values, device.Container, shared) is not { } place)
         {
             draft.Refuse(Refusals.NoFreeSlot(guest.Name, device.Address));
@@ -203,7 +205,9 @@ internal static class DevicePlugging
 
         if (firstOfGroup)
         {
-            draft.Do(new GrantGroup(container.Id, container.Group!.Value, guest.Name, $"guest {guest.Name} opens it as its own user"));
+            draft.Do(new GrantGroup(container.Id, container.Group!.Value, guest.Name, IsIommufd(draft, container)
+                ? $"guest {guest.Name} gets its devices as open files and no right on any"
+                : $"guest {guest.Name} opens it as its own user"));
         }
 
         draft.Do(new PlugDevice(guest.Name, device.Address, place.Bus, place.Slot, shared
@@ -211,4 +215,7 @@ internal static class DevicePlugging
             : "a port of its own"));
         return guest.With(device with { State = GuestDeviceState.Attaching, Bus = place.Bus, Slot = place.Slot });
     }
+
+    /// <summary>Whether a container is, or where it is not open yet will be, an iommufd context.</summary>
+    private static bool IsIommufd(Draft draft, Container? container) => (container?.Backend ?? draft.World.Host.Vfio.Backend) == Container.Iommufd;
 }

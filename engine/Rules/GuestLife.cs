@@ -67,7 +67,7 @@ internal static class GuestLife
 
         if (view is null)
         {
-            draft.Do(new LaunchGuest(guest.Name, WithIommu(guest.Spec), guest.Devices.IsEmpty
+            draft.Do(new LaunchGuest(guest.Name, HasIommu(draft.World, guest), guest.Devices.IsEmpty
                 ? "paused, so that nothing runs before everything is there"
                 : "paused and without devices: launching is hot-adding"));
         }
@@ -194,8 +194,11 @@ internal static class GuestLife
         }
     }
 
-    /// <summary>Whether a guest gets an emulated IOMMU: on type1 it is what gives each group a container of its own in QEMU.</summary>
-    public static bool WithIommu(GuestSpec spec) => spec.GuestIommu != GuestIommu.Off;
+    /// <summary>
+    /// Whether a guest has an emulated IOMMU, or gets one at its launch. Without iommufd it is what gives each group a container of its own in QEMU.
+    /// </summary>
+    public static bool HasIommu(World world, Guest guest) => world.Guests.GetValueOrDefault(guest.Name)?.HasIommu
+        ?? (guest.Spec.GuestIommu == GuestIommu.On || (guest.Spec.GuestIommu == GuestIommu.Auto && world.Host.Vfio.Backend != Container.Iommufd));
 
     public static Guest? Find(Draft draft, string name)
     {

@@ -39,4 +39,8 @@ public sealed record World(HostState Host, Inventory Inventory)
 /// <param name="Running">Whether its CPUs run.</param>
 /// <param name="Devices">The host devices that QEMU has.</param>
 /// <param name="ContainersOpen">Container fds that its process holds.</param>
-public sealed record GuestView(bool Running, ImmutableHashSet<PciAddress> Devices, int ContainersOpen);
+public sealed record GuestView(bool Running, ImmutableHashSet<PciAddress> Devices, int ContainersOpen)
+{
+    /// <summary>Whether it was launched with an emulated IOMMU.</summary>
+    public bool HasIommu { get; init; }
+}

@@ -18,14 +18,14 @@ public sealed record ContainerProof(IommuReport Iommu, ImmutableArray<DeviceRepo
     /// <param name="endpoints">Its devices on vfio-pci.</param>
     /// <param name="openDevices">Whether to open them. The kernel resets each at its opening and at its closing.</param>
     /// <param name="backend">The backend, or null for the best.</param>
-    /// <param name="devRoot">Where <c>vfio/vfio</c> is.</param>
+    /// <param name="host">The host; null is this one.</param>
     /// <param name="clock">What the reports' times are read from.</param>
     /// <exception cref="HostFault">The kernel refused: which call, and why, in words.</exception>
     public static ContainerProof Take(
-        int group, IReadOnlyList<PciAddress> endpoints, bool openDevices, string? backend = null, string devRoot = "/dev", TimeProvider? clock = null)
+        int group, IReadOnlyList<PciAddress> endpoints, bool openDevices, string? backend = null, VfioHost? host = null, TimeProvider? clock = null)
     {
         ArgumentNullException.ThrowIfNull(endpoints);
-        using VfioContainer container = VfioContainer.Open(group, backend, devRoot);
+        using VfioContainer container = VfioContainer.Open(group, backend, host);
 
         // All at once, as a guest has them: closing one while the others are open spares the reset of their bus in between.
         ImmutableArray<VfioDevice> devices = openDevices ? [.. endpoints.Select(address => container.OpenDevice(address))] : [];

@@ -5,6 +5,9 @@ namespace AssignHub.Engine.Vfio;
 /// <summary>An open <c>/dev/vfio/vfio</c>: a container, an IOMMU context.</summary>
 internal sealed class ContainerHandle : FileDescriptor;
 
+/// <summary>An open <c>/dev/iommu</c>: a container of the iommufd backend.</summary>
+internal sealed class IommufdHandle : FileDescriptor;
+
 /// <summary>An open <c>/dev/vfio/N</c>: a group, which has one opener only.</summary>
 internal sealed class GroupHandle : FileDescriptor;
 

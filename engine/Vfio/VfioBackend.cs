@@ -1,31 +1,45 @@
 // Which backends there are, best first, and what the kernel offers of them.
 
 using System.Collections.Immutable;
+using AssignHub.Engine.Desired;
 using static AssignHub.Engine.Vfio.Abi.Uapi;
 
 namespace AssignHub.Engine.Vfio;
 
 /// <summary>One way for a container to reach the IOMMU. A new one is a new container class and a line in <see cref="All"/>.</summary>
 /// <param name="Name">The API's name for it.</param>
-/// <param name="Offered">Whether the kernel below a dev root has it.</param>
-/// <param name="Open">Opens a container of it: the dev root, the group's number.</param>
-internal sealed record VfioBackend(string Name, Func<string, bool> Offered, Func<string, int, VfioContainer> Open)
+/// <param name="Offered">Whether the kernel of a host has it.</param>
+/// <param name="Open">Opens a container of it: the host, the group's number.</param>
+internal sealed record VfioBackend(string Name, Func<VfioHost, bool> Offered, Func<VfioHost, int, VfioContainer> Open)
 {
     /// <summary>The backends, best first.</summary>
-    public static ImmutableArray<VfioBackend> All { get; } = [Type1("type1v2", VFIO_TYPE1v2_IOMMU), Type1("type1", VFIO_TYPE1_IOMMU)];
+    public static ImmutableArray<VfioBackend> All { get; } =
+    [
+        new(Container.Iommufd, HasIommufd, (host, group) => new IommufdContainer(host, group)),
+        Type1("type1v2", VFIO_TYPE1v2_IOMMU),
+        Type1("type1", VFIO_TYPE1_IOMMU),
+    ];
 
-    /// <summary>The best that the kernel has.</summary>
-    /// <exception cref="HostFault">It has none, or VFIO is not there.</exception>
-    public static VfioBackend Best(string devRoot) =>
-        All.FirstOrDefault(backend => backend.Offered(devRoot))
-        ?? throw new HostFault(nameof(VFIO_CHECK_EXTENSION), VfioFiles.ContainerPath(devRoot), Errno.None, $"the kernel offers none of {string.Join(", ", All.Select(one => one.Name))}");
+    /// <summary>The backend by this name, or the best that the kernel has and nothing speaks against.</summary>
+    /// <exception cref="HostFault">There is none, or VFIO is not there.</exception>
+    /// <exception cref="ArgumentException">There is no backend of this name.</exception>
+    public static VfioBackend Choose(VfioHost host, string? name) => name is not null
+        ? All.FirstOrDefault(one => one.Name == name) ?? throw new ArgumentException($"'{name}' is no backend", nameof(name))
+        : All.FirstOrDefault(backend => backend.Offered(host) && host.ObjectionTo(backend.Name) is null)
+            ?? throw new HostFault(nameof(VFIO_CHECK_EXTENSION), VfioFiles.ContainerPath(host.DevRoot), Errno.None, $"the kernel offers none of {string.Join(", ", All.Select(one => one.Name))}");
 
     private static VfioBackend Type1(string name, uint type) => new(
         name,
-        devRoot =>
+        host =>
         {
-            using ContainerHandle container = VfioFiles.OpenContainer(devRoot, VfioFiles.ContainerPath(devRoot));
+            using ContainerHandle container = VfioFiles.OpenContainer(host.DevRoot, VfioFiles.ContainerPath(host.DevRoot));
             return container.CheckExtension(type);
         },
-        (devRoot, group) => new Type1Container(name, type, devRoot, group));
+        (host, group) => new Type1Container(name, type, host.DevRoot, group));
+
+    // An iommufd is of use only where devices have files of their own, whose numbers VFIO reserves when it is loaded (vfio_cdev_init).
+    private static bool HasIommufd(VfioHost host) =>
+        File.Exists(VfioFiles.IommufdPath(host.DevRoot))
+        && Path.Combine(host.ProcRoot, "devices") is { } devices && File.Exists(devices)
+        && File.ReadLines(devices).Any(line => line.EndsWith(" vfio-dev", StringComparison.Ordinal));
 }

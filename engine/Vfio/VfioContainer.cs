@@ -30,16 +30,11 @@ public abstract class VfioContainer : IDisposable
     /// <summary>Opens a container, puts the group into it, and sets its IOMMU. The group's DMA is claimed from here on.</summary>
     /// <param name="group">The group's number. All its members are off the host drivers that do DMA, and one at least is on vfio-pci.</param>
     /// <param name="backend">The backend by its name, or null for the best that the kernel has.</param>
-    /// <param name="devRoot">Where <c>vfio/vfio</c> and <c>vfio/N</c> are.</param>
+    /// <param name="host">The host; null is this one, with nothing against any backend.</param>
     /// <exception cref="HostFault">The kernel refused, with its reason in words; nothing stays open.</exception>
     /// <exception cref="ArgumentException">There is no backend of this name.</exception>
-    public static VfioContainer Open(int group, string? backend = null, string devRoot = "/dev")
-    {
-        VfioBackend chosen = backend is null
-            ? VfioBackend.Best(devRoot)
-            : VfioBackend.All.FirstOrDefault(one => one.Name == backend) ?? throw new ArgumentException($"'{backend}' is no backend", nameof(backend));
-        return chosen.Open(devRoot, group);
-    }
+    public static VfioContainer Open(int group, string? backend = null, VfioHost? host = null) =>
+        VfioBackend.Choose(host ??= new VfioHost(), backend).Open(host, group);
 
     /// <summary>Asks whether somebody has a group's VFIO file, by opening it for an instant.</summary>
     /// <exception cref="HostFault">This process may not open it.</exception>

@@ -55,8 +55,8 @@ public sealed partial class VfioDevice : IDisposable
 
     /// <summary>The devices that a reset of its slot or bus hits, itself among them; null if neither can be reset.</summary>
     /// <exception cref="HostFault">The kernel does not tell: EPERM if one of them has no IOMMU group.</exception>
-    public ImmutableArray<DependentDevice>? ReadHotResetInfo() => Handle.GetPciHotResetInfo() is { } hit
-        ? [.. hit.Select(device => new DependentDevice(PciAddress.FromDevFn(device.segment, device.bus, device.devfn), (int)device.group_id))]
+    public ImmutableArray<PciAddress>? ReadHotResetInfo() => Handle.GetPciHotResetInfo() is { } hit
+        ? [.. hit.Select(device => PciAddress.FromDevFn(device.segment, device.bus, device.devfn))]
         : null;
 
     /// <summary>
@@ -77,7 +77,7 @@ public sealed partial class VfioDevice : IDisposable
         Regions = [.. Regions.Select(region =>
             new RegionReport(region.Name, region.SizeBytes, region.Readable, region.Writable, region.Mappable, region.MapPlan))],
         Irqs = Irqs,
-        DependentDevices = ReadHotResetInfo() is { } hit ? [.. hit.Select(device => device.Address).Order()] : null,
+        DependentDevices = ReadHotResetInfo() is { } hit ? [.. hit.Order()] : null,
     };
 
     /// <summary>Unmaps its regions, disables its interrupts and closes it.</summary>
@@ -132,8 +132,3 @@ public sealed partial class VfioDevice : IDisposable
         }
     }
 }
-
-/// <summary>A device that the reset of another's slot or bus hits.</summary>
-/// <param name="Address">The device.</param>
-/// <param name="Group">Its IOMMU group.</param>
-public sealed record DependentDevice(PciAddress Address, int Group);

@@ -1,6 +1,8 @@
-// The files of VFIO: the container /dev/vfio/vfio and the groups /dev/vfio/N, which have one opener at a time.
+// The files of VFIO: the container /dev/vfio/vfio and the groups /dev/vfio/N, which have one opener at a time; of the iommufd backend /dev/iommu
+// and the devices /dev/vfio/devices/vfioN.
 
 using System.Globalization;
+using AssignHub.Engine.Pci;
 using static AssignHub.Engine.Vfio.Abi.Uapi;
 
 namespace AssignHub.Engine.Vfio;
@@ -42,6 +44,39 @@ internal static class VfioFiles
         return FileDescriptor.Own<GroupHandle>(result, string.Create(CultureInfo.InvariantCulture, $"group {number}"));
     }
 
+    /// <summary>Opens an iommufd context that is empty yet.</summary>
+    /// <param name="devRoot">Where <c>iommu</c> is.</param>
+    /// <param name="subject">How faults speak of it.</param>
+    /// <exception cref="HostFault"><c>open</c> failed.</exception>
+    public static IommufdHandle OpenIommufd(string devRoot, string subject)
+    {
+        string path = IommufdPath(devRoot);
+        nint result = Libc.Open(path, Libc.O_RDWR);
+        Libc.Check(result, "open", path, result < 0 ? VfioFault.ExplainOpen(isGroup: false, (Errno)(-result)) : null);
+        return FileDescriptor.Own<IommufdHandle>(result, subject);
+    }
+
+    /// <summary>Opens a device by its own file. That alone claims and resets nothing: putting it under an iommufd does.</summary>
+    /// <param name="host">The host.</param>
+    /// <param name="address">The device, bound to vfio-pci.</param>
+    /// <exception cref="HostFault"><c>open</c> failed, or the device has no such file.</exception>
+    public static DeviceHandle OpenDevice(VfioHost host, PciAddress address)
+    {
+        string name = DeviceName(host, address)
+            ?? throw new HostFault("open", address.ToString(), Errno.ENOENT, "it is not bound to vfio-pci, or the kernel has no device files for VFIO (CONFIG_VFIO_DEVICE_CDEV)");
+        string path = Path.Combine(host.DevRoot, "vfio", "devices", name);
+        nint result = Libc.Open(path, Libc.O_RDWR);
+        Libc.Check(result, "open", path, result < 0 ? VfioFault.ExplainOpen(isGroup: false, (Errno)(-result)) : null);
+        return FileDescriptor.Own<DeviceHandle>(result, address.ToString());
+    }
+
+    /// <summary>The name of a device's own file, <c>vfioN</c>; null if it is not on a VFIO driver. Documentation/ABI/testing/sysfs-devices-vfio-dev.</summary>
+    public static string? DeviceName(VfioHost host, PciAddress address)
+    {
+        string directory = Path.Combine(host.SysfsRoot, "bus/pci/devices", address.ToString(), "vfio-dev");
+        return Directory.Exists(directory) ? Directory.EnumerateDirectories(directory).Select(Path.GetFileName).FirstOrDefault() : null;
+    }
+
     /// <summary>Asks who has a group, by opening it and closing it at once. Whoever opens it in that instant gets EBUSY.</summary>
     /// <exception cref="HostFault"><c>open</c> failed for another reason: EACCES, EPERM, EMFILE.</exception>
     public static GroupUse ProbeGroup(string devRoot, int number)
@@ -63,6 +98,9 @@ internal static class VfioFiles
 
     /// <summary>The container file's path.</summary>
     public static string ContainerPath(string devRoot) => Path.Combine(devRoot, "vfio", "vfio");
+
+    /// <summary>The iommufd's path.</summary>
+    public static string IommufdPath(string devRoot) => Path.Combine(devRoot, "iommu");
 
     private static string GroupPath(string devRoot, int number) =>
         Path.Combine(devRoot, "vfio", number.ToString(CultureInfo.InvariantCulture));

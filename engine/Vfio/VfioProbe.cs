@@ -1,4 +1,4 @@
-// What the kernel's VFIO offers for containers, asked of /dev/vfio/vfio without touching any group.
+// What the kernel's VFIO offers for containers, asked without touching any group.
 
 using System.Collections.Immutable;
 using static AssignHub.Engine.Vfio.Abi.Uapi;
@@ -15,7 +15,7 @@ public sealed record VfioProbe
         ("spapr_tce", VFIO_SPAPR_TCE_IOMMU), ("noiommu", VFIO_NOIOMMU_IOMMU),
     ];
 
-    /// <summary>The IOMMU types that the kernel has, by the API's names.</summary>
+    /// <summary>What the kernel has, by the API's names.</summary>
     public ImmutableArray<string> Offered { get; init; } = [];
 
     /// <summary>The backend that a container gets, or null if there is none.</summary>
@@ -25,28 +25,35 @@ public sealed record VfioProbe
     public required string Reason { get; init; }
 
     /// <summary>Asks the kernel.</summary>
-    /// <param name="devRoot">Where <c>vfio/vfio</c> is.</param>
     /// <returns>What it has; without VFIO, or without the right to open it, nothing and the reason.</returns>
-    public static VfioProbe Read(string devRoot = "/dev")
+    public static VfioProbe Read(VfioHost host)
     {
+        ArgumentNullException.ThrowIfNull(host);
         try
         {
-            using ContainerHandle container = VfioFiles.OpenContainer(devRoot, VfioFiles.ContainerPath(devRoot));
-            ImmutableArray<string> offered = [.. Types.Where(type => container.CheckExtension(type.Type)).Select(type => type.Name)];
-            string? preferred = VfioBackend.All.FirstOrDefault(backend => backend.Offered(devRoot))?.Name;
+            ImmutableArray<VfioBackend> usable = [.. VfioBackend.All.Where(backend => backend.Offered(host))];
+            ImmutableArray<string> offered = [.. usable.Select(backend => backend.Name).Union(Extensions(host))];
+            string? preferred = usable.FirstOrDefault(backend => host.ObjectionTo(backend.Name) is null)?.Name;
             string list = offered.IsEmpty ? "no IOMMU type" : string.Join(", ", offered);
+            string objections = string.Concat(offered.Select(name => host.ObjectionTo(name) is { } why ? $"; {name} is not used: {why}" : ""));
             return new VfioProbe
             {
                 Offered = offered,
                 Preferred = preferred,
-                Reason = preferred is null
+                Reason = (preferred is null
                     ? $"the kernel offers {list}; AssignHub uses {string.Join(", ", VfioBackend.All.Select(one => one.Name))}"
-                    : $"{preferred} is the best of what the kernel offers: {list}",
+                    : $"{preferred} is the best of what the kernel offers: {list}") + objections,
             };
         }
         catch (HostFault fault)
         {
             return new VfioProbe { Reason = fault.Message };
         }
+    }
+
+    private static ImmutableArray<string> Extensions(VfioHost host)
+    {
+        using ContainerHandle container = VfioFiles.OpenContainer(host.DevRoot, VfioFiles.ContainerPath(host.DevRoot));
+        return [.. Types.Where(type => container.CheckExtension(type.Type)).Select(type => type.Name)];
     }
 }

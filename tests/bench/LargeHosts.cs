@@ -6,6 +6,7 @@ using System.Net;
 using System.Net.Http.Headers;
 using System.Net.Sockets;
 using AssignHub.Engine.Host;
+using AssignHub.Engine.Vfio;
 using AssignHub.Synthetic;
 
 namespace AssignHub.Bench;
@@ -76,7 +77,7 @@ internal sealed class LargeHosts : IDisposable
 
     private static void Scan(SyntheticHost host, int devices, string bar)
     {
-        var scanner = new HostScanner(host.SysfsRoot, host.ProcRoot, host.DevRoot, TimeProvider.System);
+        var scanner = new HostScanner(new VfioHost(host.DevRoot, host.SysfsRoot, host.ProcRoot), TimeProvider.System);
         var times = new List<double>();
         for (int run = 0; run < Warm + Runs; run++)
         {

@@ -5,7 +5,7 @@ using Xunit.Abstractions;
 namespace AssignHub.Tests.Lab;
 
 /// <summary>A lab whose endpoints are bound to vfio-pci, and the program that drives them there (tests/vfio-probe).</summary>
-public sealed class VfioLab(IMessageSink messages) : IAsyncLifetime, IProgress<string>
+public abstract class VfioLab(LabBackend backend, IMessageSink messages) : IAsyncLifetime, IProgress<string>
 {
     public const string Disk = "0000:01:00.0";
     public const string Edu = "0000:03:01.0";
@@ -17,7 +17,7 @@ public sealed class VfioLab(IMessageSink messages) : IAsyncLifetime, IProgress<s
 
     public async Task InitializeAsync()
     {
-        _host = await LabHost.BootAsync(new LabOptions { Topology = "vfio" }, this);
+        _host = await LabHost.BootAsync(new LabOptions { Topology = "vfio", Backend = backend }, this);
         await Host.RunAsync("modprobe vfio-pci");
         foreach (string address in new[] { Disk, Edu, Nic })
         {
@@ -57,12 +57,18 @@ public sealed class VfioLab(IMessageSink messages) : IAsyncLifetime, IProgress<s
     }
 }
 
-[CollectionDefinition("vfio lab", DisableParallelization = true)]
-public sealed class VfioLabs : ICollectionFixture<VfioLab>;
+public sealed class Type1VfioLab(IMessageSink messages) : VfioLab(LabBackend.Type1, messages);
 
-/// <summary>The engine's VFIO driver on a real kernel, with devices that do real DMA and raise real interrupts.</summary>
-[Collection("vfio lab")]
-public sealed class VfioTests(VfioLab lab)
+public sealed class IommufdVfioLab(IMessageSink messages) : VfioLab(LabBackend.Iommufd, messages);
+
+[CollectionDefinition("type1 vfio lab", DisableParallelization = true)]
+public sealed class Type1VfioLabs : ICollectionFixture<Type1VfioLab>;
+
+[CollectionDefinition("iommufd vfio lab", DisableParallelization = true)]
+public sealed class IommufdVfioLabs : ICollectionFixture<IommufdVfioLab>;
+
+/// <summary>The engine's VFIO driver on a real kernel, with devices that do real DMA and raise real interrupts: what is the same with every backend.</summary>
+public abstract class VfioTests(VfioLab lab, string backend)
 {
     [Fact]
     public async Task Groups_OfTheTopology_AreThosePromised()
@@ -103,7 +109,7 @@ public sealed class VfioTests(VfioLab lab)
         Dictionary<string, string> seen = await lab.ProbeAsync("reset", group, VfioLab.Disk);
 
         Assert.StartsWith("done", seen["own"], StringComparison.Ordinal);
-        Assert.Equal($"{VfioLab.Disk}/{group}", seen["dependent"]);
+        Assert.Equal(VfioLab.Disk, seen["dependent"]);
         Assert.StartsWith("done", seen["bus"], StringComparison.Ordinal);
         Assert.Equal("same", seen["id"]);
     }
@@ -116,7 +122,7 @@ public sealed class VfioTests(VfioLab lab)
         Dictionary<string, string> seen = await lab.ProbeAsync("reset", group, VfioLab.Edu);
 
         Assert.Contains("no reset of its own", seen["own"], StringComparison.Ordinal);
-        Assert.Equal($"{VfioLab.Edu}/{group} {VfioLab.Nic}/{group}", seen["dependent"]);
+        Assert.Equal($"{VfioLab.Edu} {VfioLab.Nic}", seen["dependent"]);
         Assert.StartsWith("done", seen["bus"], StringComparison.Ordinal);
         Assert.Equal("same", seen["id"]);
     }
@@ -128,7 +134,7 @@ public sealed class VfioTests(VfioLab lab)
 
         using var proof = System.Text.Json.JsonDocument.Parse(seen["proof"]);
         System.Text.Json.JsonElement iommu = proof.RootElement.GetProperty("iommu");
-        Assert.Equal("type1v2", iommu.GetProperty("backend").GetString());
+        Assert.Equal(backend, iommu.GetProperty("backend").GetString());
         Assert.Contains(4096UL, iommu.GetProperty("pageSizesBytes").EnumerateArray().Select(size => size.GetUInt64()));
 
         // The interrupt window 0xfee00000 to 0xfeefffff of x86 is in no usable range.
@@ -138,15 +144,24 @@ public sealed class VfioTests(VfioLab lab)
     }
 
     [Fact]
+    public async Task Container_FiftyOpenings_LeaveNothingOpen()
+    {
+        Dictionary<string, string> seen = await lab.ProbeAsync("cycles", await lab.GroupAsync(VfioLab.Edu), VfioLab.Edu, 50.ToString(CultureInfo.InvariantCulture));
+
+        Assert.Equal(seen["first"], seen["last"]);
+        Assert.Contains("vfio 0, eventfd 0,", seen["last"], StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Proof_SiblingOnItsHostDriver_IsRefusedAsNotViable()
     {
         string group = await lab.GroupAsync(VfioLab.Edu);
         await lab.BindAsync(VfioLab.Nic, "e1000");
         try
         {
-            Dictionary<string, string> seen = await lab.ProbeAsync("proof", group);
+            Dictionary<string, string> seen = await lab.ProbeAsync("proof", group, VfioLab.Edu);
 
-            Assert.Equal("VFIO_GROUP_SET_CONTAINER EPERM", seen["fault"]);
+            Assert.Equal($"{(backend == "iommufd" ? "VFIO_DEVICE_BIND_IOMMUFD" : "VFIO_GROUP_SET_CONTAINER")} EPERM", seen["fault"]);
             Assert.Contains("not viable", seen["words"], StringComparison.Ordinal);
         }
         finally
@@ -154,7 +169,12 @@ public sealed class VfioTests(VfioLab lab)
             await lab.BindAsync(VfioLab.Nic, "vfio-pci");
         }
     }
+}
 
+/// <summary>The same through the group's file, and what is refused there.</summary>
+[Collection("type1 vfio lab")]
+public sealed class Type1VfioTests(Type1VfioLab lab) : VfioTests(lab, "type1v2")
+{
     [Fact]
     public async Task Proof_GroupThatIsNotThere_SaysThatNothingIsBound()
     {
@@ -175,13 +195,18 @@ public sealed class VfioTests(VfioLab lab)
         Assert.Contains("not inside", seen["hole"], StringComparison.Ordinal);
         Assert.Contains("multiples", seen["unaligned"], StringComparison.Ordinal);
     }
+}
 
+/// <summary>The same through device files and an iommufd.</summary>
+[Collection("iommufd vfio lab")]
+public sealed class IommufdVfioTests(IommufdVfioLab lab) : VfioTests(lab, "iommufd")
+{
     [Fact]
-    public async Task Container_FiftyOpenings_LeaveNothingOpen()
+    public async Task Support_OfTheKernel_NamesEveryBackendAndTakesIommufd()
     {
-        Dictionary<string, string> seen = await lab.ProbeAsync("cycles", await lab.GroupAsync(VfioLab.Edu), VfioLab.Edu, 50.ToString(CultureInfo.InvariantCulture));
+        Dictionary<string, string> seen = await lab.ProbeAsync("support");
 
-        Assert.Equal(seen["first"], seen["last"]);
-        Assert.Contains("vfio 0, eventfd 0,", seen["last"], StringComparison.Ordinal);
+        Assert.Contains("\"preferred\":\"iommufd\"", seen["support"], StringComparison.Ordinal);
+        Assert.Contains("\"offered\":[\"iommufd\",\"type1v2\",\"type1\"]", seen["support"], StringComparison.Ordinal);
     }
 }

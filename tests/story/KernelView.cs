@@ -34,6 +34,18 @@ public sealed class KernelView(LabHost lab)
     public async Task<string[]> VfioFilesAsync(int pid) =>
         (await lab.RunAsync($"readlink /proc/{pid}/fd/* | grep -E '^/dev/(vfio|iommu)' || true").ConfigureAwait(false)).Split('\n', StringSplitOptions.RemoveEmptyEntries);
 
+    /// <summary>The containers with a group in them that a process holds: container files, or groups whose devices it has in iommufd contexts.</summary>
+    public async Task<int> ContainersAsync(int pid) => int.Parse(await lab.RunAsync($$"""
+        files=$(readlink /proc/{{pid}}/fd/*)
+        containers=$(grep -c '^/dev/vfio/vfio$' <<<"$files" || true)
+        groups=$(for node in $(sed -n 's,^/dev/vfio/devices/,,p' <<<"$files"); do readlink /sys/class/vfio-dev/$node/device/iommu_group; done | sort -u | wc -l)
+        [ "$(grep -c '^/dev/iommu$' <<<"$files")" -ge "$groups" ]
+        echo $((containers + groups))
+        """).ConfigureAwait(false), CultureInfo.InvariantCulture);
+
+    /// <summary>The files of VFIO and iommufd that a user may open.</summary>
+    public Task<string> NodesOfAsync(string uid) => lab.RunAsync($$"""find /dev/vfio /dev/iommu -type c "(" -user {{uid}} -o -perm /o=rw ")" ! -path /dev/vfio/vfio 2>/dev/null || true""");
+
     /// <summary>A process's start time, which with its pid names it for good.</summary>
     public Task<string> StartTimeAsync(int pid) => lab.RunAsync($"sed 's/.*) //' /proc/{pid}/stat | cut -d' ' -f20");
 

@@ -110,7 +110,12 @@ public sealed class Story(LabHost lab, HubInLab hub, TextWriter show) : IDisposa
         await _kernel.ConsoleAsync("web01", "guest: pci .* driver nvme").ConfigureAwait(false);
         await _kernel.ConsoleAsync("web01", "guest: disk nvme0n1 assignhub-disk-0").ConfigureAwait(false);
         await CheckContainersAsync(1).ConfigureAwait(false);
-        Same("the guest's user is not root", (await lab.RunAsync($"awk '/^Uid:/ {{ print $2 }}' /proc/{_pid}/status").ConfigureAwait(false)).Trim() != "0", true);
+        string uid = (await lab.RunAsync($"awk '/^Uid:/ {{ print $2 }}' /proc/{_pid}/status").ConfigureAwait(false)).Trim();
+        Same("the guest's user is not root", uid != "0", true);
+        if ((string?)guest["status"]!["backend"] == "iommufd")
+        {
+            Same("files of VFIO that the guest's user may open", await _kernel.NodesOfAsync(uid).ConfigureAwait(false), "");
+        }
     }
 
     private async Task HotplugAsync()
@@ -190,8 +195,7 @@ public sealed class Story(LabHost lab, HubInLab hub, TextWriter show) : IDisposa
     /// <summary>One group, one container, in the kernel too: counted in the process, and shown the same by the API.</summary>
     private async Task CheckContainersAsync(int count)
     {
-        string[] files = await _kernel.VfioFilesAsync(_pid).ConfigureAwait(false);
-        Same("containers that QEMU holds", files.Count(file => file is "/dev/vfio/vfio" or "/dev/iommu"), count);
+        Same("containers that QEMU holds", await _kernel.ContainersAsync(_pid).ConfigureAwait(false), count);
         JsonNode guest = Ok(await _client.GetAsync("/v1/guests/web01").ConfigureAwait(false));
         Same("containers that the API shows", (int)guest["status"]!["containersOpen"]!, count);
     }

@@ -27,7 +27,7 @@ try
     switch (args.FirstOrDefault())
     {
         case "support":
-            Say("support", JsonSerializer.Serialize(VfioProbe.Read(), JsonSerializerOptions.Web));
+            Say("support", JsonSerializer.Serialize(VfioProbe.Read(new VfioHost()), JsonSerializerOptions.Web));
             return 0;
         case "proof":
             Say("proof", JsonSerializer.Serialize(ContainerProof.Take(group, addresses, addresses.Length > 0), JsonSerializerOptions.Web));
@@ -141,7 +141,7 @@ static void ResetBoth(int group, PciAddress address)
     VfioDevice device = container.OpenDevice(address);
     uint id = device.ReadConfig32(0);
     Say("own", Timed(device.Reset));
-    Say("dependent", string.Join(' ', device.ReadHotResetInfo()?.Select(one => $"{one.Address}/{one.Group}") ?? ["none"]));
+    Say("dependent", string.Join(' ', device.ReadHotResetInfo()?.Select(one => one.ToString()) ?? ["none"]));
     Say("bus", Timed(() => container.HotReset(device)));
     Say("id", device.ReadConfig32(0) == id ? "same" : "lost");
 }
@@ -172,9 +172,9 @@ static void Cycle(int group, PciAddress address, int count)
 static string Counts()
 {
     string[] targets = [.. Directory.GetFiles("/proc/self/fd").Select(path => new FileInfo(path).LinkTarget ?? "")];
-    int device = targets.Count(target => target.Contains("/dev/vfio", StringComparison.Ordinal) || target.Contains("vfio-device", StringComparison.Ordinal));
+    int device = targets.Count(target => target.Contains("/dev/vfio", StringComparison.Ordinal) || target == "/dev/iommu" || target.Contains("vfio-device", StringComparison.Ordinal));
     int events = targets.Count(target => target.Contains("eventfd", StringComparison.Ordinal));
-    int maps = File.ReadLines("/proc/self/maps").Count(line => line.EndsWith("vfio-device]", StringComparison.Ordinal));
+    int maps = File.ReadLines("/proc/self/maps").Count(line => line.EndsWith("vfio-device]", StringComparison.Ordinal) || line.Contains("/dev/vfio/devices/", StringComparison.Ordinal));
     string locked = File.ReadLines("/proc/self/status").First(line => line.StartsWith("VmLck", StringComparison.Ordinal)).Split('\t')[^1].Trim();
     int threads = Directory.GetDirectories("/proc/self/task").Length;
     return string.Create(CultureInfo.InvariantCulture, $"vfio {device}, eventfd {events}, all {targets.Length}, maps {maps}, locked {locked}, threads {threads}");

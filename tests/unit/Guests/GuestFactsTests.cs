@@ -82,7 +82,7 @@ public sealed class GuestFactsTests
     [Fact]
     public void From_Links_CountsContainers()
     {
-        var files = VfioFiles.From(
+        var files = HeldVfioFiles.From(
         [
             "/dev/null", null, "/dev/vfio/vfio", "/dev/vfio/7", "anon_inode:[vfio-device]", "/dev/vfio/vfio", "/dev/vfio/12", "anon_inode:[vfio-device]",
             "anon_inode:kvm-vfio", "/dev/iommu", "/dev/vfio/devices/vfio3", "socket:[1]", "/dev/vfio/noiommu-1",
@@ -104,10 +104,10 @@ public sealed class GuestFactsTests
             Directory.CreateDirectory(fd);
             File.CreateSymbolicLink(Path.Combine(fd, "9"), "/dev/vfio/vfio");
             File.CreateSymbolicLink(Path.Combine(fd, "10"), "/dev/vfio/3");
-            VfioFiles files = VfioFiles.Read(proc.FullName, 42);
+            HeldVfioFiles files = HeldVfioFiles.Read(proc.FullName, 42);
             Assert.Equal(1, files.Containers);
             Assert.Equal([3], files.Groups);
-            Assert.Equal(0, VfioFiles.Read(proc.FullName, 43).Containers);
+            Assert.Equal(0, HeldVfioFiles.Read(proc.FullName, 43).Containers);
         }
         finally
         {

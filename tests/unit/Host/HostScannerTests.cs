@@ -4,6 +4,7 @@ using System.Diagnostics;
 using AssignHub.Engine;
 using AssignHub.Engine.Host;
 using AssignHub.Engine.Pci;
+using AssignHub.Engine.Vfio;
 using AssignHub.Synthetic;
 
 namespace AssignHub.Tests.Unit.Host;
@@ -252,7 +253,7 @@ public sealed class HostScannerTests : IDisposable
         Assert.Equal(4712, new GroupHolders(_host.ProcRoot, _host.DevRoot).Find(_scanner.Scan(), CancellationToken.None)[12].Pid);
     }
 
-    private static HostScanner ScannerOf(SyntheticHost host) => new(host.SysfsRoot, host.ProcRoot, host.DevRoot, TimeProvider.System);
+    private static HostScanner ScannerOf(SyntheticHost host) => new(new VfioHost(host.DevRoot, host.SysfsRoot, host.ProcRoot), TimeProvider.System);
 
     private static ModelledKernel KernelOf(SyntheticHost host) => new(host.SysfsRoot, host.DevRoot, TimeSpan.FromSeconds(20), TimeProvider.System);
 }

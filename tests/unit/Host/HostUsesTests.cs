@@ -2,6 +2,7 @@
 
 using AssignHub.Engine.Host;
 using AssignHub.Engine.Pci;
+using AssignHub.Engine.Vfio;
 using AssignHub.Synthetic;
 
 namespace AssignHub.Tests.Unit.Host;
@@ -251,7 +252,7 @@ public sealed class HostUsesTests : IDisposable
 
     private List<HostUse> Uses(PciAddress device) => [.. Scanner().Scan().Devices[device].HostUses];
 
-    private HostScanner Scanner() => new(_host.SysfsRoot, _host.ProcRoot, _host.DevRoot, TimeProvider.System);
+    private HostScanner Scanner() => new(new VfioHost(_host.DevRoot, _host.SysfsRoot, _host.ProcRoot), TimeProvider.System);
 
     private void AddNvme(PciAddress address, string disk, int partitions)
     {

@@ -4,6 +4,7 @@ using System.Diagnostics;
 using AssignHub.Engine;
 using AssignHub.Engine.Host;
 using AssignHub.Engine.Pci;
+using AssignHub.Engine.Vfio;
 using AssignHub.Synthetic;
 
 namespace AssignHub.Tests.Unit.Host;
@@ -227,7 +228,7 @@ public sealed class KernelTests : IDisposable
 
         await kernel.LoadModuleAsync(Vfio, default);
 
-        Assert.True(new HostScanner(bare.SysfsRoot, bare.ProcRoot, bare.DevRoot, TimeProvider.System).Scan().Vfio.ModuleLoaded);
+        Assert.True(new HostScanner(new VfioHost(bare.DevRoot, bare.SysfsRoot, bare.ProcRoot), TimeProvider.System).Scan().Vfio.ModuleLoaded);
     }
 
     [Fact]
@@ -239,7 +240,7 @@ public sealed class KernelTests : IDisposable
             File.WriteAllText(Path.Combine(_host.SysfsRoot, "bus/pci", name), "");
         }
 
-        LinuxKernel kernel = new(_host.SysfsRoot, _host.DevRoot, TimeSpan.FromSeconds(10), TimeProvider.System);
+        LinuxKernel kernel = new(new VfioHost(_host.DevRoot, _host.SysfsRoot, _host.ProcRoot), TimeSpan.FromSeconds(10), TimeProvider.System);
         HostFault fault = await Assert.ThrowsAsync<HostFault>(() => kernel.BindAsync(Nic, Vfio, default));
 
         Assert.Equal("bind", fault.Operation);
@@ -251,7 +252,7 @@ public sealed class KernelTests : IDisposable
     [Fact]
     public async Task LinuxKernel_MissingModprobe_IsAHostFaultWithErrno()
     {
-        LinuxKernel kernel = new(_host.SysfsRoot, _host.DevRoot, TimeSpan.FromSeconds(10), TimeProvider.System, "/nonexistent/modprobe");
+        LinuxKernel kernel = new(new VfioHost(_host.DevRoot, _host.SysfsRoot, _host.ProcRoot), TimeSpan.FromSeconds(10), TimeProvider.System, "/nonexistent/modprobe");
 
         Assert.Equal(Errno.ENOENT, (await Assert.ThrowsAsync<HostFault>(() => kernel.LoadModuleAsync("vfio-none", default))).Errno);
     }
@@ -259,7 +260,7 @@ public sealed class KernelTests : IDisposable
     private ModelledKernel Kernel(TimeSpan? deadline = null) =>
         new(_host.SysfsRoot, _host.DevRoot, deadline ?? TimeSpan.FromSeconds(20), TimeProvider.System);
 
-    private HostState Scan() => new HostScanner(_host.SysfsRoot, _host.ProcRoot, _host.DevRoot, TimeProvider.System).Scan();
+    private HostState Scan() => new HostScanner(new VfioHost(_host.DevRoot, _host.SysfsRoot, _host.ProcRoot), TimeProvider.System).Scan();
 
     private (string? Driver, string? Override) State(PciAddress device) => Scan().Devices[device] is var found ? (found.Driver, found.DriverOverride) : default;
 

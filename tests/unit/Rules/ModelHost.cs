@@ -66,7 +66,7 @@ internal static class ModelHost
                 ReadAt = Start,
                 Devices = devices.ToImmutable(),
                 Groups = groups.ToImmutable(),
-                Vfio = new VfioSupport { IommuEnabled = true, Available = true },
+                Vfio = new VfioSupport { IommuEnabled = true, Available = true, Backend = random.Next(2) == 0 ? "iommufd" : "type1v2" },
             },
             Inventory.Empty);
     }
@@ -81,7 +81,7 @@ internal static class ModelHost
         {
             BindVfio bind => Move(world, bind.Device, "vfio-pci"),
             RestoreDriver restore => Move(world, restore.Device, restore.Driver),
-            LaunchGuest launch => world with { Guests = world.Guests.SetItem(launch.Guest, new GuestView(false, [], 0)) },
+            LaunchGuest launch => world with { Guests = world.Guests.SetItem(launch.Guest, new GuestView(false, [], 0) { HasIommu = launch.WithIommu }) },
             EndGuest end => world with { Guests = world.Guests.Remove(end.Guest) },
             RunGuest run => world with { Guests = world.Guests.SetItem(run.Guest, world.Guests[run.Guest] with { Running = true }) },
             HoldGuest hold => world with { Guests = world.Guests.SetItem(hold.Guest, world.Guests[hold.Guest] with { Running = false }) },
@@ -91,7 +91,7 @@ internal static class ModelHost
         };
         StepOutcome outcome = step switch
         {
-            ProveContainer => new StepOutcome { Iommu = new IommuReport { Backend = "type1v2" } },
+            ProveContainer => new StepOutcome { Iommu = new IommuReport { Backend = world.Host.Vfio.Backend ?? "type1v2" } },
             LaunchGuest => new StepOutcome { Process = new GuestProcess(1000, 1, 64000) },
             CheckDevices check => new StepOutcome
             {

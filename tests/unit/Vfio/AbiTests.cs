@@ -14,12 +14,32 @@ namespace AssignHub.Tests.Unit.Vfio;
 
 public sealed class AbiTests(ITestOutputHelper output)
 {
-    // What older headers do not have, and the kernel that brought it. Left out by the preprocessor where the headers are older.
+    // What older headers do not have, and the kernel that brought it: one check by its name, or all of a structure by the structure's. Left out
+    // by the preprocessor where the headers are older.
     private static readonly Dictionary<string, (int Major, int Minor)> Newer = new(StringComparer.Ordinal)
     {
         ["sizeof vfio_device_info"] = (6, 6),
         ["vfio_device_info.pad"] = (6, 6),
         ["vfio_iommu_type1_info.pad"] = (6, 6),
+        ["iommu_ioas_alloc"] = (6, 2),
+        ["iommu_iova_range"] = (6, 2),
+        ["iommu_ioas_iova_ranges"] = (6, 2),
+        ["iommu_ioas_map"] = (6, 2),
+        ["iommu_ioas_unmap"] = (6, 2),
+        ["IOMMU_IOAS_ALLOC"] = (6, 2),
+        ["IOMMU_IOAS_IOVA_RANGES"] = (6, 2),
+        ["IOMMU_IOAS_MAP"] = (6, 2),
+        ["IOMMU_IOAS_UNMAP"] = (6, 2),
+        ["IOMMU_IOAS_MAP_FIXED_IOVA"] = (6, 2),
+        ["IOMMU_IOAS_MAP_WRITEABLE"] = (6, 2),
+        ["IOMMU_IOAS_MAP_READABLE"] = (6, 2),
+        ["vfio_device_bind_iommufd"] = (6, 6),
+        ["vfio_device_attach_iommufd_pt"] = (6, 6),
+        ["VFIO_DEVICE_BIND_IOMMUFD"] = (6, 6),
+        ["VFIO_DEVICE_ATTACH_IOMMUFD_PT"] = (6, 6),
+        ["sizeof vfio_device_bind_iommufd"] = (6, 17),
+        ["vfio_device_bind_iommufd.token_uuid_ptr"] = (6, 17),
+        ["VFIO_DEVICE_BIND_FLAG_TOKEN"] = (6, 17),
     };
 
     private static readonly string[] Headers =
@@ -38,6 +58,7 @@ public sealed class AbiTests(ITestOutputHelper output)
         [typeof(Libc.MsgHdr)] = ("msghdr", true),
         [typeof(Libc.IoVec)] = ("iovec", true),
         [typeof(Libc.CMsgFile)] = ("cmsghdr", false),
+        [typeof(vfio_device_attach_iommufd_pt)] = ("vfio_device_attach_iommufd_pt", false),
     };
 
     // Fields of fields, and the one that stands in a control message's data.
@@ -79,7 +100,10 @@ public sealed class AbiTests(ITestOutputHelper output)
 
     [Fact]
     public void Newer_EachName_IsInTheAbi() =>
-        Assert.Empty(Newer.Keys.Except(Checks().Select(check => check.Name)));
+        Assert.Empty(Newer.Keys.Except(Checks().SelectMany(check => new[] { check.Name, StructureOf(check.Name) })));
+
+    // "vfio_device_info" of "sizeof vfio_device_info" and of "vfio_device_info.pad".
+    private static string StructureOf(string name) => name.StartsWith("sizeof ", StringComparison.Ordinal) ? name["sizeof ".Length..] : name.Split('.')[0];
 
     private static IEnumerable<(string Name, string Check)> Checks()
     {
@@ -126,9 +150,11 @@ public sealed class AbiTests(ITestOutputHelper output)
             source.Append(CultureInfo.InvariantCulture, $"#include <{header}>\n");
         }
 
+        source.Append("#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0)\n#include <linux/iommufd.h>\n#endif\n");
+
         foreach ((string name, string check) in checks)
         {
-            bool isNewer = Newer.TryGetValue(name, out (int Major, int Minor) since);
+            bool isNewer = Newer.TryGetValue(name, out (int Major, int Minor) since) || Newer.TryGetValue(StructureOf(name), out since);
             source.Append(isNewer ? string.Create(CultureInfo.InvariantCulture, $"#if LINUX_VERSION_CODE >= KERNEL_VERSION({since.Major}, {since.Minor}, 0)\n") : "");
             source.Append(CultureInfo.InvariantCulture, $"_Static_assert({check}, \"{name}\");\n");
             source.Append(isNewer ? "#endif\n" : "");

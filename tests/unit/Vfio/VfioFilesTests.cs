@@ -15,7 +15,7 @@ public sealed class VfioFilesTests : IDisposable
     [Fact]
     public void Open_NoVfio_SaysWhatToDo()
     {
-        HostFault fault = Assert.Throws<HostFault>(() => VfioContainer.Open(7, devRoot: root));
+        HostFault fault = Assert.Throws<HostFault>(() => VfioContainer.Open(7, host: new VfioHost(root)));
 
         Assert.Equal(("open", Path.Combine(root, "vfio", "vfio"), Errno.ENOENT), (fault.Operation, fault.Subject, fault.Errno));
         Assert.Contains("load the module vfio-pci", fault.Message, StringComparison.Ordinal);
@@ -27,13 +27,13 @@ public sealed class VfioFilesTests : IDisposable
         Directory.CreateDirectory(Path.Combine(root, "vfio"));
         File.WriteAllText(Path.Combine(root, "vfio", "vfio"), "");
 
-        HostFault fault = Assert.Throws<HostFault>(() => ContainerProof.Take(7, [new PciAddress(0, 3, 1, 0)], openDevices: true, devRoot: root));
+        HostFault fault = Assert.Throws<HostFault>(() => ContainerProof.Take(7, [new PciAddress(0, 3, 1, 0)], openDevices: true, host: new VfioHost(root)));
 
         Assert.Equal(("VFIO_GET_API_VERSION", Errno.ENOTTY), (fault.Operation, fault.Errno));
     }
 
     [Fact]
-    public void Open_UnknownBackend_IsRefused() => Assert.Throws<ArgumentException>(() => VfioContainer.Open(7, "type3", root));
+    public void Open_UnknownBackend_IsRefused() => Assert.Throws<ArgumentException>(() => VfioContainer.Open(7, "type3", new VfioHost(root)));
 
     [Fact]
     public void ProbeGroup_NoNode_IsAbsent() => Assert.Equal(GroupUse.Absent, VfioContainer.ProbeGroup(7, root));
@@ -41,7 +41,7 @@ public sealed class VfioFilesTests : IDisposable
     [Fact]
     public void VfioProbe_NoVfio_OffersNothingAndSaysWhy()
     {
-        VfioProbe probe = VfioProbe.Read(root);
+        VfioProbe probe = VfioProbe.Read(new VfioHost(root));
 
         Assert.Empty(probe.Offered);
         Assert.Null(probe.Preferred);

@@ -7,7 +7,7 @@ using System.Runtime.InteropServices;
 namespace AssignHub.Engine.Guests;
 
 /// <summary>The VFIO and iommufd files that a process holds.</summary>
-public sealed record VfioFiles
+public sealed record HeldVfioFiles
 {
     /// <summary>Container files: <c>/dev/vfio/vfio</c> (one holds one group, or something is wrong) and <c>/dev/iommu</c>.</summary>
     public int Containers { get; init; }
@@ -24,7 +24,7 @@ public sealed record VfioFiles
     /// <param name="procRoot">Usually <c>/proc</c>.</param>
     /// <param name="pid">The process.</param>
     /// <exception cref="HostFault">The links may not be read.</exception>
-    public static VfioFiles Read(string procRoot, int pid)
+    public static HeldVfioFiles Read(string procRoot, int pid)
     {
         string directory = Path.Combine(procRoot, pid.ToString(CultureInfo.InvariantCulture), "fd");
         try
@@ -33,7 +33,7 @@ public sealed record VfioFiles
         }
         catch (DirectoryNotFoundException)
         {
-            return new VfioFiles();
+            return new HeldVfioFiles();
         }
         catch (UnauthorizedAccessException e)
         {
@@ -42,9 +42,9 @@ public sealed record VfioFiles
     }
 
     /// <summary>Sorts the targets of the links; null is one that went away meanwhile.</summary>
-    public static VfioFiles From(IEnumerable<string?> targets)
+    public static HeldVfioFiles From(IEnumerable<string?> targets)
     {
-        var files = new VfioFiles();
+        var files = new HeldVfioFiles();
         foreach (string target in targets.OfType<string>())
         {
             files = target switch
