@@ -35,8 +35,8 @@ is_current() {
     [ -e "$built" ] && [ -z "$(find "$@" -path '*/obj' -prune -o -path '*/bin' -prune -o -newer "$built" -print -quit)" ]
 }
 
-# Publishes the service to artifacts/assignhub: with its runtime, all of it compiled ahead of time, because under the lab's emulation
-# compiling at run time takes long.
+# Publishes the service to artifacts/assignhub: with the parts of the runtime that it uses, all of it compiled ahead of time, because under the
+# lab's emulation compiling at run time takes long. What its own libraries reach by reflection is kept (TrimMode=partial).
 publish_service() {
     local log repository
     repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -45,7 +45,8 @@ publish_service() {
     fi
     log=$(mktemp)
     if ! dotnet publish "$repository/api/api.csproj" --configuration Release --use-current-runtime --self-contained true \
-        -p:PublishReadyToRun=true -p:PublishReadyToRunComposite=true --nologo --verbosity quiet --output "$repository/artifacts/assignhub" >"$log" 2>&1; then
+        -p:PublishReadyToRun=true -p:PublishReadyToRunComposite=true -p:PublishTrimmed=true -p:TrimMode=partial -p:SuppressTrimAnalysisWarnings=true \
+        --nologo --verbosity quiet --output "$repository/artifacts/assignhub" >"$log" 2>&1; then
         cat "$log" >&2
         rm -f "$log"
         exit 1

@@ -20,6 +20,19 @@ internal abstract class FileDescriptor() : SafeHandleMinusOneIsInvalid(ownsHandl
         return handle;
     }
 
+    /// <summary>An ioctl whose argument is a pointer to a buffer. A model of the kernel in a test answers in its own way.</summary>
+    /// <returns>What the ioctl returned, or -errno.</returns>
+    public virtual int Ioctl(uint request, Span<byte> argument) => Libc.Ioctl(this, request, argument);
+
+    /// <summary>An ioctl whose argument is a number, not a pointer; 0 where it takes none.</summary>
+    /// <returns>What the ioctl returned, or -errno.</returns>
+    public virtual int IoctlValue(uint request, nuint argument = 0) => Libc.IoctlValue(this, request, argument);
+
+    /// <summary>An ioctl whose argument is a pointer to a structure.</summary>
+    /// <returns>What the ioctl returned, or -errno.</returns>
+    public int Ioctl<T>(uint request, ref T argument)
+        where T : unmanaged => Ioctl(request, MemoryMarshal.AsBytes(new Span<T>(ref argument)));
+
     /// <inheritdoc/>
     protected override bool ReleaseHandle() => Libc.Close(handle);
 }

@@ -12,15 +12,15 @@ internal static class ContainerIoctls
 {
     /// <summary>The kernel's VFIO API version.</summary>
     public static uint GetApiVersion(this ContainerHandle container) =>
-        (uint)VfioFault.Check(Libc.IoctlValue(container, VFIO_GET_API_VERSION), nameof(VFIO_GET_API_VERSION), container.Subject);
+        (uint)VfioFault.Check(container.IoctlValue(VFIO_GET_API_VERSION), nameof(VFIO_GET_API_VERSION), container.Subject);
 
     /// <summary>Whether the kernel has an extension or IOMMU type.</summary>
     public static bool CheckExtension(this ContainerHandle container, uint extension) =>
-        VfioFault.Check(Libc.IoctlValue(container, VFIO_CHECK_EXTENSION, extension), nameof(VFIO_CHECK_EXTENSION), container.Subject) > 0;
+        VfioFault.Check(container.IoctlValue(VFIO_CHECK_EXTENSION, extension), nameof(VFIO_CHECK_EXTENSION), container.Subject) > 0;
 
     /// <summary>Chooses the IOMMU type.</summary>
     public static void SetIommu(this ContainerHandle container, uint type) =>
-        VfioFault.Check(Libc.IoctlValue(container, VFIO_SET_IOMMU, type), nameof(VFIO_SET_IOMMU), container.Subject);
+        VfioFault.Check(container.IoctlValue(VFIO_SET_IOMMU, type), nameof(VFIO_SET_IOMMU), container.Subject);
 }
 
 /// <summary>What a container fd does with the type 1 IOMMU.</summary>
@@ -34,7 +34,7 @@ internal static class Type1Ioctls
     public static void MapDma(this ContainerHandle container, ulong vaddr, ulong iova, ulong size, uint flags)
     {
         var map = new vfio_iommu_type1_dma_map { argsz = (uint)Unsafe.SizeOf<vfio_iommu_type1_dma_map>(), flags = flags, vaddr = vaddr, iova = iova, size = size };
-        VfioFault.Check(Libc.Ioctl(container, VFIO_IOMMU_MAP_DMA, ref map), nameof(VFIO_IOMMU_MAP_DMA), container.Subject);
+        VfioFault.Check(container.Ioctl(VFIO_IOMMU_MAP_DMA, ref map), nameof(VFIO_IOMMU_MAP_DMA), container.Subject);
     }
 
     /// <summary>Takes the mapping of a range away.</summary>
@@ -42,7 +42,7 @@ internal static class Type1Ioctls
     public static ulong UnmapDma(this ContainerHandle container, ulong iova, ulong size)
     {
         var unmap = new vfio_iommu_type1_dma_unmap { argsz = (uint)Unsafe.SizeOf<vfio_iommu_type1_dma_unmap>(), iova = iova, size = size };
-        VfioFault.Check(Libc.Ioctl(container, VFIO_IOMMU_UNMAP_DMA, ref unmap), nameof(VFIO_IOMMU_UNMAP_DMA), container.Subject);
+        VfioFault.Check(container.Ioctl(VFIO_IOMMU_UNMAP_DMA, ref unmap), nameof(VFIO_IOMMU_UNMAP_DMA), container.Subject);
         return unmap.size;
     }
 }
@@ -54,7 +54,7 @@ internal static class GroupIoctls
     public static uint GetStatus(this GroupHandle group)
     {
         var status = new vfio_group_status { argsz = (uint)Unsafe.SizeOf<vfio_group_status>() };
-        VfioFault.Check(Libc.Ioctl(group, VFIO_GROUP_GET_STATUS, ref status), nameof(VFIO_GROUP_GET_STATUS), group.Subject);
+        VfioFault.Check(group.Ioctl(VFIO_GROUP_GET_STATUS, ref status), nameof(VFIO_GROUP_GET_STATUS), group.Subject);
         return status.flags;
     }
 
@@ -63,7 +63,7 @@ internal static class GroupIoctls
     {
         using var lent = new LentDescriptors(container);
         int fd = lent.Values[0];
-        VfioFault.Check(Libc.Ioctl(group, VFIO_GROUP_SET_CONTAINER, ref fd), nameof(VFIO_GROUP_SET_CONTAINER), group.Subject);
+        VfioFault.Check(group.Ioctl(VFIO_GROUP_SET_CONTAINER, ref fd), nameof(VFIO_GROUP_SET_CONTAINER), group.Subject);
     }
 
     /// <summary>Opens a device of the group; the kernel resets it, which can take a second.</summary>
@@ -73,7 +73,7 @@ internal static class GroupIoctls
     {
         byte[] text = new byte[Encoding.UTF8.GetMaxByteCount(name.Length) + 1];
         Encoding.UTF8.GetBytes(name, text);
-        nint fd = VfioFault.Check(Libc.Ioctl(group, VFIO_GROUP_GET_DEVICE_FD, text), nameof(VFIO_GROUP_GET_DEVICE_FD), name);
+        nint fd = VfioFault.Check(group.Ioctl(VFIO_GROUP_GET_DEVICE_FD, text), nameof(VFIO_GROUP_GET_DEVICE_FD), name);
         return FileDescriptor.Own<DeviceHandle>(fd, name);
     }
 }

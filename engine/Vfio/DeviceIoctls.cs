@@ -14,7 +14,7 @@ internal static class DeviceIoctls
     public static vfio_device_info GetInfo(this DeviceHandle device)
     {
         var info = new vfio_device_info { argsz = (uint)Unsafe.SizeOf<vfio_device_info>() };
-        VfioFault.Check(Libc.Ioctl(device, VFIO_DEVICE_GET_INFO, ref info), nameof(VFIO_DEVICE_GET_INFO), device.Subject);
+        VfioFault.Check(device.Ioctl(VFIO_DEVICE_GET_INFO, ref info), nameof(VFIO_DEVICE_GET_INFO), device.Subject);
         return info;
     }
 
@@ -26,7 +26,7 @@ internal static class DeviceIoctls
     public static vfio_irq_info GetIrqInfo(this DeviceHandle device, uint index)
     {
         var info = new vfio_irq_info { argsz = (uint)Unsafe.SizeOf<vfio_irq_info>(), index = index };
-        VfioFault.Check(Libc.Ioctl(device, VFIO_DEVICE_GET_IRQ_INFO, ref info), nameof(VFIO_DEVICE_GET_IRQ_INFO), device.Subject);
+        VfioFault.Check(device.Ioctl(VFIO_DEVICE_GET_IRQ_INFO, ref info), nameof(VFIO_DEVICE_GET_IRQ_INFO), device.Subject);
         return info;
     }
 
@@ -43,7 +43,7 @@ internal static class DeviceIoctls
         byte[] buffer = new byte[head + (eventfds.Length * sizeof(int))];
         MemoryMarshal.Write(buffer, new vfio_irq_set { argsz = (uint)buffer.Length, flags = flags, index = index, start = start, count = count });
         MemoryMarshal.AsBytes(eventfds).CopyTo(buffer.AsSpan(head));
-        nint left = VfioFault.Check(Libc.Ioctl(device, VFIO_DEVICE_SET_IRQS, buffer), nameof(VFIO_DEVICE_SET_IRQS), device.Subject);
+        nint left = VfioFault.Check(device.Ioctl(VFIO_DEVICE_SET_IRQS, buffer), nameof(VFIO_DEVICE_SET_IRQS), device.Subject);
 
         // A positive answer is no success either: so many vectors could be had, and none was enabled (vfio_pci_intrs.c).
         if (left > 0)
@@ -54,7 +54,7 @@ internal static class DeviceIoctls
 
     /// <summary>Resets this function.</summary>
     public static void Reset(this DeviceHandle device) =>
-        VfioFault.Check(Libc.IoctlValue(device, VFIO_DEVICE_RESET), nameof(VFIO_DEVICE_RESET), device.Subject);
+        VfioFault.Check(device.IoctlValue(VFIO_DEVICE_RESET), nameof(VFIO_DEVICE_RESET), device.Subject);
 
     /// <summary>Lists what a slot or bus reset would hit; null if there is no such reset.</summary>
     public static vfio_pci_dependent_device[]? GetPciHotResetInfo(this DeviceHandle device)
@@ -67,7 +67,7 @@ internal static class DeviceIoctls
         {
             byte[] buffer = new byte[head + (room * Unsafe.SizeOf<vfio_pci_dependent_device>())];
             MemoryMarshal.Write(buffer, new vfio_pci_hot_reset_info { argsz = (uint)buffer.Length });
-            nint result = Libc.Ioctl(device, VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, buffer);
+            nint result = device.Ioctl(VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, buffer);
             uint count = MemoryMarshal.Read<vfio_pci_hot_reset_info>(buffer).count;
             if (result == -(int)Errno.ENODEV)
             {
@@ -99,7 +99,7 @@ internal static class DeviceIoctls
         byte[] buffer = new byte[head + (groups.Length * sizeof(int))];
         MemoryMarshal.Write(buffer, new vfio_pci_hot_reset { argsz = (uint)buffer.Length, count = (uint)groups.Length });
         MemoryMarshal.AsBytes(lent.Values).CopyTo(buffer.AsSpan(head));
-        VfioFault.Check(Libc.Ioctl(device, VFIO_DEVICE_PCI_HOT_RESET, buffer), nameof(VFIO_DEVICE_PCI_HOT_RESET), device.Subject);
+        VfioFault.Check(device.Ioctl(VFIO_DEVICE_PCI_HOT_RESET, buffer), nameof(VFIO_DEVICE_PCI_HOT_RESET), device.Subject);
     }
 
     /// <summary>Asks whether the device has a feature, with the methods given.</summary>
@@ -109,7 +109,7 @@ internal static class DeviceIoctls
     public static bool HasFeature(this DeviceHandle device, ushort feature, uint methods)
     {
         var probe = new vfio_device_feature { argsz = (uint)Unsafe.SizeOf<vfio_device_feature>(), flags = feature | methods | VFIO_DEVICE_FEATURE_PROBE };
-        nint result = Libc.Ioctl(device, VFIO_DEVICE_FEATURE, ref probe);
+        nint result = device.Ioctl(VFIO_DEVICE_FEATURE, ref probe);
 
         // ENOTTY: no such feature. EINVAL: the feature, but not these methods (vfio_check_feature).
         if (result == -(int)Errno.ENOTTY || result == -(int)Errno.EINVAL)
@@ -131,6 +131,6 @@ internal static class DeviceIoctls
         byte[] buffer = new byte[head + data.Length];
         MemoryMarshal.Write(buffer, new vfio_device_feature { argsz = (uint)buffer.Length, flags = feature | VFIO_DEVICE_FEATURE_SET });
         data.CopyTo(buffer.AsSpan(head));
-        VfioFault.Check(Libc.Ioctl(device, VFIO_DEVICE_FEATURE, buffer), nameof(VFIO_DEVICE_FEATURE), device.Subject);
+        VfioFault.Check(device.Ioctl(VFIO_DEVICE_FEATURE, buffer), nameof(VFIO_DEVICE_FEATURE), device.Subject);
     }
 }

@@ -1,5 +1,7 @@
 // Memory that devices reach: buffers that the engine owns, and their mappings in a container.
 
+using static AssignHub.Engine.Vfio.Abi.Uapi;
+
 namespace AssignHub.Engine.Vfio;
 
 /// <summary>What the devices of a container may do with a mapped buffer.</summary>
@@ -12,6 +14,14 @@ public enum DmaAccess
     Read = 1,
     /// <summary>Write it.</summary>
     Write = 2,
+}
+
+/// <summary>How the group backends write access down.</summary>
+internal static class DmaAccessFlags
+{
+    /// <summary><c>VFIO_DMA_MAP_FLAG_…</c></summary>
+    public static uint ToFlags(this DmaAccess access) =>
+        (access.HasFlag(DmaAccess.Read) ? VFIO_DMA_MAP_FLAG_READ : 0) | (access.HasFlag(DmaAccess.Write) ? VFIO_DMA_MAP_FLAG_WRITE : 0);
 }
 
 /// <summary>Zeroed, page-aligned memory for DMA. Freed when it is disposed and no mapping of it is left.</summary>

@@ -10,16 +10,18 @@ internal abstract class GroupContainer : VfioContainer
 {
     private readonly GroupHandle groupHandle;
 
-    /// <summary>Opens both files, attaches the group and sets the IOMMU; nothing stays open if one of them fails.</summary>
+    /// <summary>Attaches the group and sets the IOMMU; nothing stays open if that fails.</summary>
     /// <param name="backend">The backend's name.</param>
     /// <param name="iommuType">The extension number of its IOMMU.</param>
-    /// <param name="devRoot">Where <c>vfio/vfio</c> and <c>vfio/N</c> are.</param>
-    /// <param name="group">The group's number.</param>
+    /// <param name="container">The container, taken over.</param>
+    /// <param name="group">Its group, taken over.</param>
+    /// <param name="number">The group's number.</param>
     /// <exception cref="HostFault">One of the steps failed.</exception>
-    protected GroupContainer(string backend, uint iommuType, string devRoot, int group)
-        : base(backend, group)
+    protected GroupContainer(string backend, uint iommuType, ContainerHandle container, GroupHandle group, int number)
+        : base(backend, number)
     {
-        Container = VfioFiles.OpenContainer(devRoot, $"the container of group {group}");
+        Container = container;
+        groupHandle = group;
         try
         {
             if (!Container.CheckExtension(iommuType))
@@ -27,7 +29,6 @@ internal abstract class GroupContainer : VfioContainer
                 throw new HostFault(nameof(VFIO_CHECK_EXTENSION), Container.Subject, Errno.None, $"the kernel offers no {backend} IOMMU");
             }
 
-            groupHandle = VfioFiles.OpenGroup(devRoot, group);
             groupHandle.SetContainer(Container);
 
             // Kernels before 5.19 attach a group that is not viable, and refuse its devices only.
@@ -65,10 +66,20 @@ internal abstract class GroupContainer : VfioContainer
         groupHandle.GetDeviceFd(vfToken is { } token ? $"{address} vf_token={token:d}" : address.ToString());
 
     /// <inheritdoc/>
+    private protected override void UnmapMemory(ulong iova, ulong lengthBytes)
+    {
+        ulong unmapped = Container.UnmapDma(iova, lengthBytes);
+        if (unmapped != lengthBytes)
+        {
+            throw VfioFault.Malformed(nameof(VFIO_IOMMU_UNMAP_DMA), Container.Subject, $"{unmapped} of {lengthBytes} bytes were mapped at {iova:x}");
+        }
+    }
+
+    /// <inheritdoc/>
     private protected override void Close()
     {
         // Closing the group's last descriptor takes it out of the container, and gives its DMA back.
-        groupHandle?.Dispose();
+        groupHandle.Dispose();
         Container.Dispose();
     }
 }

@@ -3,13 +3,13 @@
 namespace AssignHub.Engine.Vfio;
 
 /// <summary>An open <c>/dev/vfio/vfio</c>: a container, an IOMMU context.</summary>
-internal sealed class ContainerHandle : FileDescriptor;
+internal class ContainerHandle : FileDescriptor;
 
 /// <summary>An open <c>/dev/iommu</c>: a container of the iommufd backend.</summary>
 internal sealed class IommufdHandle : FileDescriptor;
 
 /// <summary>An open <c>/dev/vfio/N</c>: a group, which has one opener only.</summary>
-internal sealed class GroupHandle : FileDescriptor;
+internal class GroupHandle : FileDescriptor;
 
 /// <summary>An open device.</summary>
 internal sealed class DeviceHandle : FileDescriptor;

@@ -32,7 +32,7 @@ internal static class InfoBuffer
             byte[] buffer = new byte[size];
             MemoryMarshal.Write(buffer, head);
             MemoryMarshal.Write(buffer, size);
-            VfioFault.Check(Libc.Ioctl(fd, request, buffer), operation, fd.Subject);
+            VfioFault.Check(fd.Ioctl(request, buffer), operation, fd.Subject);
             uint wanted = MemoryMarshal.Read<uint>(buffer);
             if (wanted <= size)
             {

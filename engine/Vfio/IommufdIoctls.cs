@@ -14,7 +14,7 @@ internal static class IommufdIoctls
     public static uint AllocateSpace(this IommufdHandle iommufd)
     {
         var alloc = new iommu_ioas_alloc { size = (uint)Unsafe.SizeOf<iommu_ioas_alloc>() };
-        VfioFault.Check(Libc.Ioctl(iommufd, IOMMU_IOAS_ALLOC, ref alloc), nameof(IOMMU_IOAS_ALLOC), iommufd.Subject);
+        VfioFault.Check(iommufd.Ioctl(IOMMU_IOAS_ALLOC, ref alloc), nameof(IOMMU_IOAS_ALLOC), iommufd.Subject);
         return alloc.out_ioas_id;
     }
 
@@ -32,7 +32,7 @@ internal static class IommufdIoctls
                 {
                     size = (uint)Unsafe.SizeOf<iommu_ioas_iova_ranges>(), ioas_id = space, num_iovas = room, allowed_iovas = (ulong)first,
                 };
-                nint result = Libc.Ioctl(iommufd, IOMMU_IOAS_IOVA_RANGES, ref ask);
+                nint result = iommufd.Ioctl(IOMMU_IOAS_IOVA_RANGES, ref ask);
                 if (result == -(int)Errno.EMSGSIZE && ask.num_iovas > room && ask.num_iovas <= ushort.MaxValue)
                 {
                     room = ask.num_iovas;
@@ -56,7 +56,7 @@ internal static class IommufdIoctls
         {
             size = (uint)Unsafe.SizeOf<iommu_ioas_map>(), flags = flags | IOMMU_IOAS_MAP_FIXED_IOVA, ioas_id = space, user_va = address, length = length, iova = iova,
         };
-        VfioFault.Check(Libc.Ioctl(iommufd, IOMMU_IOAS_MAP, ref map), nameof(IOMMU_IOAS_MAP), iommufd.Subject);
+        VfioFault.Check(iommufd.Ioctl(IOMMU_IOAS_MAP, ref map), nameof(IOMMU_IOAS_MAP), iommufd.Subject);
     }
 
     /// <summary>Takes the mapping of a range away.</summary>
@@ -64,7 +64,7 @@ internal static class IommufdIoctls
     public static ulong Unmap(this IommufdHandle iommufd, uint space, ulong iova, ulong length)
     {
         var unmap = new iommu_ioas_unmap { size = (uint)Unsafe.SizeOf<iommu_ioas_unmap>(), ioas_id = space, iova = iova, length = length };
-        VfioFault.Check(Libc.Ioctl(iommufd, IOMMU_IOAS_UNMAP, ref unmap), nameof(IOMMU_IOAS_UNMAP), iommufd.Subject);
+        VfioFault.Check(iommufd.Ioctl(IOMMU_IOAS_UNMAP, ref unmap), nameof(IOMMU_IOAS_UNMAP), iommufd.Subject);
         return unmap.length;
     }
 
@@ -85,7 +85,7 @@ internal static class IommufdIoctls
                 iommufd = lent.Values[0],
                 token_uuid_ptr = (ulong)bytes,
             };
-            VfioFault.Check(Libc.Ioctl(device, VFIO_DEVICE_BIND_IOMMUFD, ref bind), nameof(VFIO_DEVICE_BIND_IOMMUFD), device.Subject);
+            VfioFault.Check(device.Ioctl(VFIO_DEVICE_BIND_IOMMUFD, ref bind), nameof(VFIO_DEVICE_BIND_IOMMUFD), device.Subject);
         }
     }
 
@@ -93,6 +93,6 @@ internal static class IommufdIoctls
     public static void AttachSpace(this DeviceHandle device, uint space)
     {
         var attach = new vfio_device_attach_iommufd_pt { argsz = (uint)Unsafe.SizeOf<vfio_device_attach_iommufd_pt>(), pt_id = space };
-        VfioFault.Check(Libc.Ioctl(device, VFIO_DEVICE_ATTACH_IOMMUFD_PT, ref attach), nameof(VFIO_DEVICE_ATTACH_IOMMUFD_PT), device.Subject);
+        VfioFault.Check(device.Ioctl(VFIO_DEVICE_ATTACH_IOMMUFD_PT, ref attach), nameof(VFIO_DEVICE_ATTACH_IOMMUFD_PT), device.Subject);
     }
 }

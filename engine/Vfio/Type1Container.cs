@@ -9,7 +9,8 @@ using static AssignHub.Engine.Vfio.Abi.Uapi;
 namespace AssignHub.Engine.Vfio;
 
 /// <summary>A container with the type 1 IOMMU.</summary>
-internal sealed class Type1Container(string backend, uint iommuType, string devRoot, int group) : GroupContainer(backend, iommuType, devRoot, group)
+internal sealed class Type1Container(string backend, uint iommuType, ContainerHandle container, GroupHandle group, int number)
+    : GroupContainer(backend, iommuType, container, group, number)
 {
     /// <inheritdoc/>
     public override IommuReport ReadIommu() => Parse(Backend, Container, Container.GetIommuInfo());
@@ -17,23 +18,12 @@ internal sealed class Type1Container(string backend, uint iommuType, string devR
     /// <inheritdoc/>
     private protected override void MapMemory(MappedMemory memory, ulong iova, DmaAccess access)
     {
-        uint flags = (access.HasFlag(DmaAccess.Read) ? VFIO_DMA_MAP_FLAG_READ : 0) | (access.HasFlag(DmaAccess.Write) ? VFIO_DMA_MAP_FLAG_WRITE : 0);
         using MappedMemory.Loan loan = memory.Lend(0, memory.LengthBytes);
 
         // SAFETY: the kernel pins these pages and keeps them until the unmap; the DmaMapping made next keeps the address ours till then.
         unsafe
         {
-            Container.MapDma((ulong)loan.Pointer, iova, memory.LengthBytes, flags);
-        }
-    }
-
-    /// <inheritdoc/>
-    private protected override void UnmapMemory(ulong iova, ulong lengthBytes)
-    {
-        ulong unmapped = Container.UnmapDma(iova, lengthBytes);
-        if (unmapped != lengthBytes)
-        {
-            throw VfioFault.Malformed(nameof(VFIO_IOMMU_UNMAP_DMA), Container.Subject, $"{unmapped} of {lengthBytes} bytes were mapped at {iova:x}");
+            Container.MapDma((ulong)loan.Pointer, iova, memory.LengthBytes, access.ToFlags());
         }
     }
 

@@ -16,8 +16,10 @@ internal sealed record VfioBackend(string Name, Func<VfioHost, bool> Offered, Fu
     public static ImmutableArray<VfioBackend> All { get; } =
     [
         new(Container.Iommufd, HasIommufd, (host, group) => new IommufdContainer(host, group)),
-        Type1("type1v2", VFIO_TYPE1v2_IOMMU),
-        Type1("type1", VFIO_TYPE1_IOMMU),
+        OfGroups("type1v2", VFIO_TYPE1v2_IOMMU, (name, type, container, group, number) => new Type1Container(name, type, container, group, number)),
+        OfGroups("type1", VFIO_TYPE1_IOMMU, (name, type, container, group, number) => new Type1Container(name, type, container, group, number)),
+        OfGroups("spapr_tce_v2", VFIO_SPAPR_TCE_v2_IOMMU, (name, type, container, group, number) => new SpaprContainer(name, type, container, group, number)),
+        OfGroups("spapr_tce", VFIO_SPAPR_TCE_IOMMU, (name, type, container, group, number) => new SpaprContainer(name, type, container, group, number)),
     ];
 
     /// <summary>The backend by this name, or the best that the kernel has and nothing speaks against.</summary>
@@ -28,14 +30,27 @@ internal sealed record VfioBackend(string Name, Func<VfioHost, bool> Offered, Fu
         : All.FirstOrDefault(backend => backend.Offered(host) && host.ObjectionTo(backend.Name) is null)
             ?? throw new HostFault(nameof(VFIO_CHECK_EXTENSION), VfioFiles.ContainerPath(host.DevRoot), Errno.None, $"the kernel offers none of {string.Join(", ", All.Select(one => one.Name))}");
 
-    private static VfioBackend Type1(string name, uint type) => new(
+    // A backend that goes through a group's file. Whatever opens first is closed where what comes after it fails.
+    private static VfioBackend OfGroups(string name, uint type, Func<string, uint, ContainerHandle, GroupHandle, int, VfioContainer> attach) => new(
         name,
         host =>
         {
             using ContainerHandle container = VfioFiles.OpenContainer(host.DevRoot, VfioFiles.ContainerPath(host.DevRoot));
             return container.CheckExtension(type);
         },
-        (host, group) => new Type1Container(name, type, host.DevRoot, group));
+        (host, number) =>
+        {
+            ContainerHandle container = VfioFiles.OpenContainer(host.DevRoot, $"the container of group {number}");
+            try
+            {
+                return attach(name, type, container, VfioFiles.OpenGroup(host.DevRoot, number), number);
+            }
+            catch
+            {
+                container.Dispose();
+                throw;
+            }
+        });
 
     // An iommufd is of use only where devices have files of their own, whose numbers VFIO reserves when it is loaded (vfio_cdev_init).
     private static bool HasIommufd(VfioHost host) =>

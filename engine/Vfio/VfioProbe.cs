@@ -1,20 +1,12 @@
 // What the kernel's VFIO offers for containers, asked without touching any group.
 
 using System.Collections.Immutable;
-using static AssignHub.Engine.Vfio.Abi.Uapi;
 
 namespace AssignHub.Engine.Vfio;
 
 /// <summary>What the kernel offers, and what AssignHub makes of it.</summary>
 public sealed record VfioProbe
 {
-    // The IOMMU types that VFIO_CHECK_EXTENSION knows, by the API's names.
-    private static readonly ImmutableArray<(string Name, uint Type)> Types =
-    [
-        ("type1v2", VFIO_TYPE1v2_IOMMU), ("type1", VFIO_TYPE1_IOMMU), ("spapr_tce_v2", VFIO_SPAPR_TCE_v2_IOMMU),
-        ("spapr_tce", VFIO_SPAPR_TCE_IOMMU), ("noiommu", VFIO_NOIOMMU_IOMMU),
-    ];
-
     /// <summary>What the kernel has, by the API's names.</summary>
     public ImmutableArray<string> Offered { get; init; } = [];
 
@@ -32,7 +24,7 @@ public sealed record VfioProbe
         try
         {
             ImmutableArray<VfioBackend> usable = [.. VfioBackend.All.Where(backend => backend.Offered(host))];
-            ImmutableArray<string> offered = [.. usable.Select(backend => backend.Name).Union(Extensions(host))];
+            ImmutableArray<string> offered = [.. usable.Select(backend => backend.Name)];
             string? preferred = usable.FirstOrDefault(backend => host.ObjectionTo(backend.Name) is null)?.Name;
             string list = offered.IsEmpty ? "no IOMMU type" : string.Join(", ", offered);
             string objections = string.Concat(offered.Select(name => host.ObjectionTo(name) is { } why ? $"; {name} is not used: {why}" : ""));
@@ -49,11 +41,5 @@ public sealed record VfioProbe
         {
             return new VfioProbe { Reason = fault.Message };
         }
-    }
-
-    private static ImmutableArray<string> Extensions(VfioHost host)
-    {
-        using ContainerHandle container = VfioFiles.OpenContainer(host.DevRoot, VfioFiles.ContainerPath(host.DevRoot));
-        return [.. Types.Where(type => container.CheckExtension(type.Type)).Select(type => type.Name)];
     }
 }
