@@ -7,7 +7,7 @@ namespace AssignHub.Tests.Lab;
 /// A lab of one topology, booted once for all tests of a collection. A test class takes it with
 /// <c>[Collection("sample lab")]</c> and a constructor parameter of type <see cref="SampleLab"/>.
 /// </summary>
-public abstract class LabFixture(string topology, IMessageSink messages) : IAsyncLifetime, IProgress<string>
+public abstract class LabFixture(string topology, IMessageSink messages, LabBackend backend = LabBackend.Type1) : IAsyncLifetime, IProgress<string>
 {
     private LabHost? _host;
 
@@ -15,7 +15,7 @@ public abstract class LabFixture(string topology, IMessageSink messages) : IAsyn
 
     public Topology Topology { get; } = AssignHub.Lab.Topology.Load(topology);
 
-    public async Task InitializeAsync() => _host = await LabHost.BootAsync(new LabOptions { Topology = topology }, this);
+    public virtual async Task InitializeAsync() => _host = await LabHost.BootAsync(new LabOptions { Topology = topology, Backend = backend }, this);
 
     public async Task DisposeAsync()
     {
@@ -26,9 +26,20 @@ public abstract class LabFixture(string topology, IMessageSink messages) : IAsyn
     }
 
     public void Report(string value) => messages.OnMessage(new Xunit.Sdk.DiagnosticMessage(value));
+
+    /// <summary>Moves a device to a driver, and sees it there.</summary>
+    public Task BindAsync(string address, string driver) => Host.RunAsync($"""
+        cd /sys/bus/pci/devices/{address}
+        echo {driver} >driver_override
+        [ ! -e driver ] || echo {address} >driver/unbind
+        echo {address} >/sys/bus/pci/drivers_probe
+        [ "$(basename $(readlink driver))" = {driver} ]
+        """);
 }
 
 public sealed class SampleLab(IMessageSink messages) : LabFixture("sample", messages);
+
+public sealed class IommufdLab(IMessageSink messages) : LabFixture("sample", messages, LabBackend.Iommufd);
 
 public sealed class ShpcLab(IMessageSink messages) : LabFixture("shpc", messages);
 
@@ -41,6 +52,9 @@ public sealed class SriovLab(IMessageSink messages) : LabFixture("sriov", messag
 // Collections without parallel runs: two labs at once would only slow each other down on a small machine.
 [CollectionDefinition("sample lab", DisableParallelization = true)]
 public sealed class SampleLabs : ICollectionFixture<SampleLab>;
+
+[CollectionDefinition("iommufd lab", DisableParallelization = true)]
+public sealed class IommufdLabs : ICollectionFixture<IommufdLab>;
 
 [CollectionDefinition("shpc lab", DisableParallelization = true)]
 public sealed class ShpcLabs : ICollectionFixture<ShpcLab>;

@@ -20,33 +20,10 @@ public sealed class StoryTests(SampleLab lab, ITestOutputHelper output) : IAsync
 
     public Task InitializeAsync() => _hub.StartAsync();
 
-    public async Task DisposeAsync()
-    {
-        await _hub.StopAsync();
-        // A guest that a failed test left behind would hold its devices, and the lab's processors.
-        await lab.Host.RunAsync($"for pid in $(pgrep -f '^qemu-system-x86_64 -name guest='); do kill -KILL $pid; done; rm -rf {HubInLab.Data}");
-    }
+    public Task DisposeAsync() => CleanAsync(lab, _hub);
 
     [Fact]
-    public async Task Story_OnTheSampleTopology_Holds()
-    {
-        using var told = new StringWriter();
-        using var story = new Story.Story(lab.Host, _hub, told);
-        try
-        {
-            foreach ((string title, Func<Task> play) in story.Steps)
-            {
-                told.WriteLine(title);
-                await play();
-            }
-        }
-        catch (Exception)
-        {
-            output.WriteLine(told.ToString());
-            output.WriteLine(await _hub.LogAsync());
-            throw;
-        }
-    }
+    public Task Story_OnTheSampleTopology_Holds() => PlayAsync(lab, _hub, output);
 
     [Fact]
     public async Task Claim_OfADiskThatIsMounted_IsRefusedUntilItIsNot()
@@ -205,6 +182,33 @@ public sealed class StoryTests(SampleLab lab, ITestOutputHelper output) : IAsync
 
     private async Task<string[]> DriversAsync() => await Task.WhenAll(Shared.Select(_kernel.DriverAsync));
 
+    internal static async Task CleanAsync(LabFixture lab, HubInLab hub)
+    {
+        await hub.StopAsync();
+        // A guest that a failed test left behind would hold its devices, and the lab's processors.
+        await lab.Host.RunAsync($"for pid in $(pgrep -f '^qemu-system-x86_64 -name guest='); do kill -KILL $pid; done; rm -rf {HubInLab.Data}");
+    }
+
+    internal static async Task PlayAsync(LabFixture lab, HubInLab hub, ITestOutputHelper output)
+    {
+        using var told = new StringWriter();
+        using var story = new Story.Story(lab.Host, hub, told);
+        try
+        {
+            foreach ((string title, Func<Task> play) in story.Steps)
+            {
+                told.WriteLine(title);
+                await play();
+            }
+        }
+        catch (Exception)
+        {
+            output.WriteLine(told.ToString());
+            output.WriteLine(await hub.LogAsync());
+            throw;
+        }
+    }
+
     /// <summary>Starts a process in the lab that holds a file open, and gives its id.</summary>
     private async Task<string> HoldAsync(string file) => (await lab.Host.RunAsync($"""
         setsid bash -c 'exec 9<>{file}; echo $$ >/run/holder.pid; exec sleep 300' </dev/null >/dev/null 2>&1 &
@@ -214,6 +218,27 @@ public sealed class StoryTests(SampleLab lab, ITestOutputHelper output) : IAsync
 
     private Task LetGoAsync(string pid) =>
         lab.Host.RunAsync($"kill {pid}; while kill -0 {pid} 2>/dev/null; do sleep 0.05; done; rm /run/holder.pid");
+}
+
+/// <summary>The same story where containers are iommufd contexts, and the guest gets open files.</summary>
+[Collection("iommufd lab")]
+public sealed class IommufdStoryTests(IommufdLab lab, ITestOutputHelper output) : IAsyncLifetime
+{
+    private readonly HubInLab _hub = new(lab.Host, Repository.Service);
+
+    public Task InitializeAsync() => _hub.StartAsync();
+
+    public Task DisposeAsync() => StoryTests.CleanAsync(lab, _hub);
+
+    [Fact]
+    public async Task Story_OnIommufd_Holds()
+    {
+        await StoryTests.PlayAsync(lab, _hub, output);
+
+        using HubClient client = _hub.Client();
+        HubAnswer host = await client.GetAsync("/v1/host");
+        Assert.Equal("iommufd", (string?)host.Body!["backend"]);
+    }
 }
 
 /// <summary>A bridge on shpchp keeps its group from being claimed.</summary>

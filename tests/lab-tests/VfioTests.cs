@@ -5,43 +5,21 @@ using Xunit.Abstractions;
 namespace AssignHub.Tests.Lab;
 
 /// <summary>A lab whose endpoints are bound to vfio-pci, and the program that drives them there (tests/vfio-probe).</summary>
-public abstract class VfioLab(LabBackend backend, IMessageSink messages) : IAsyncLifetime, IProgress<string>
+public abstract class VfioLab(LabBackend backend, IMessageSink messages) : LabFixture("vfio", messages, backend)
 {
     public const string Disk = "0000:01:00.0";
     public const string Edu = "0000:03:01.0";
     public const string Nic = "0000:03:02.0";
 
-    private LabHost? _host;
-
-    public LabHost Host => _host ?? throw new InvalidOperationException("the lab is not up");
-
-    public async Task InitializeAsync()
+    public override async Task InitializeAsync()
     {
-        _host = await LabHost.BootAsync(new LabOptions { Topology = "vfio", Backend = backend }, this);
+        await base.InitializeAsync();
         await Host.RunAsync("modprobe vfio-pci");
         foreach (string address in new[] { Disk, Edu, Nic })
         {
             await BindAsync(address, "vfio-pci");
         }
     }
-
-    public async Task DisposeAsync()
-    {
-        if (_host is not null)
-        {
-            await _host.DisposeAsync();
-        }
-    }
-
-    public void Report(string value) => messages.OnMessage(new Xunit.Sdk.DiagnosticMessage(value));
-
-    public Task BindAsync(string address, string driver) => Host.RunAsync($"""
-        cd /sys/bus/pci/devices/{address}
-        echo {driver} >driver_override
-        [ ! -e driver ] || echo {address} >driver/unbind
-        echo {address} >/sys/bus/pci/drivers_probe
-        [ "$(basename $(readlink driver))" = {driver} ]
-        """);
 
     public async Task<string> GroupAsync(string address) =>
         (await Host.RunAsync($"basename $(readlink /sys/bus/pci/devices/{address}/iommu_group)")).Trim();
@@ -74,7 +52,7 @@ public abstract class VfioTests(VfioLab lab, string backend)
     public async Task Groups_OfTheTopology_AreThosePromised()
     {
         string listing = await lab.Host.RunAsync("cd /sys/kernel/iommu_groups; for g in *; do echo $(ls $g/devices); done");
-        Assert.All(Topology.Load("vfio").Promises.Groups, promised => Assert.Contains(string.Join(' ', promised), listing.Split('\n')));
+        Assert.All(lab.Topology.Promises.Groups, promised => Assert.Contains(string.Join(' ', promised), listing.Split('\n')));
     }
 
     [Fact]

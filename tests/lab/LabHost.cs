@@ -46,13 +46,8 @@ public sealed partial class LabHost : IAsyncDisposable
     public static async Task<LabHost> BootAsync(LabOptions options, IProgress<string>? progress = null, CancellationToken cancel = default)
     {
         ArgumentNullException.ThrowIfNull(options);
-        if (options.Backend == LabBackend.Iommufd)
-        {
-            throw new LabException("the iommufd backend needs a kernel of its own, which the lab does not build yet: use --backend type1");
-        }
-
         Topology topology = Topology.Load(options.Topology);
-        LabAssets assets = await LabAssets.PrepareAsync(progress, cancel).ConfigureAwait(false);
+        LabAssets assets = await LabAssets.PrepareAsync(options.Backend, progress, cancel).ConfigureAwait(false);
         string state = CreateState(options.StateDirectory);
         try
         {

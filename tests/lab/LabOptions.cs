@@ -6,7 +6,7 @@ public enum LabBackend
     /// <summary>The distribution's kernel: /dev/vfio/vfio and groups.</summary>
     Type1,
 
-    /// <summary>A kernel with CONFIG_IOMMUFD: /dev/iommu and device nodes.</summary>
+    /// <summary>A kernel of the lab's own with CONFIG_IOMMUFD: /dev/iommu and device nodes, and what Type1 has.</summary>
     Iommufd,
 }
 

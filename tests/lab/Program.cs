@@ -3,7 +3,7 @@ using AssignHub.Lab;
 
 // The command `deploy/lab`: boots the lab, ends it, runs commands in it.
 Option<string> topology = new("--topology") { Description = "a topology file, or one of: " + string.Join(", ", Topology.Names), DefaultValueFactory = _ => "sample" };
-Option<string> backend = new("--backend") { Description = "how the lab's kernel offers the IOMMU", DefaultValueFactory = _ => "type1" };
+Option<string> backend = new("--backend") { Description = "how the lab's kernel offers the IOMMU: the distribution's kernel by type1, one that the lab builds once (minutes) by both", DefaultValueFactory = _ => "type1" };
 backend.AcceptOnlyFromAmong("type1", "iommufd");
 Option<int> port = new("--port") { Description = "the port of 127.0.0.1 that leads to port 8080 inside; 0 takes a free one", DefaultValueFactory = _ => 8080 };
 Argument<string[]> words = new("command") { Description = "the command and its arguments, after --", Arity = ArgumentArity.OneOrMore };

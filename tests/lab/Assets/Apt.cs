@@ -126,6 +126,10 @@ internal sealed partial class Apt
         return status == 0 ? [.. DependsLine().Matches(output).Select(match => match.Groups[1].Value)] : [];
     }
 
+    /// <summary>The names of all packages that begin so.</summary>
+    public async Task<string[]> NamesAsync(string start, CancellationToken cancel) =>
+        (await Tool.RunAsync("apt-cache", [.. _options, "pkgnames", start], cancel).ConfigureAwait(false)).Split('\n', StringSplitOptions.RemoveEmptyEntries);
+
     private static string ReadCodename()
     {
         string? line = File.ReadLines("/etc/os-release").FirstOrDefault(l => l.StartsWith("VERSION_CODENAME=", StringComparison.Ordinal));

@@ -1,6 +1,3 @@
-using System.Security.Cryptography;
-using System.Text;
-
 namespace AssignHub.Lab;
 
 /// <summary>
@@ -18,15 +15,6 @@ public sealed class LabAssets
     /// <summary>A command line with which the small guest boots fast and reports on its first serial port.</summary>
     public const string GuestCommandLine =
         "console=ttyS0 quiet tsc=reliable hpet=disable no_timer_check mitigations=off init_on_alloc=0 nokaslr nowatchdog audit=0 apparmor=0 random.trust_cpu=on";
-
-    private static readonly string[] HostModules = ["virtio_pci", "9pnet_virtio", "9p", "overlay", "virtio_console"];
-
-    private static readonly string[] GuestModules =
-        ["virtio_pci", "nvme", "e1000", "e1000e", "igb", "igbvf", "virtio_net", "virtio_blk", "button", "evdev"];
-
-    // Not loaded by this code, but unpacked, so that loading them under emulation takes no time.
-    private static readonly string[] OftenLoaded =
-        ["vfio_pci", "vfio_iommu_type1", "kvm_amd", "kvm_intel", "ahci", "i2c_i801", "lpc_ich", "virtio_net", "ext4"];
 
     private LabAssets(string cache, string kernel, string hostInitrd, string guestInitrd)
     {
@@ -57,7 +45,7 @@ public sealed class LabAssets
     public string MachineGuestInitrd { get; }
 
     /// <summary>Makes what is missing and gives where all of it is.</summary>
-    public static async Task<LabAssets> PrepareAsync(IProgress<string>? progress, CancellationToken cancel)
+    public static async Task<LabAssets> PrepareAsync(LabBackend backend, IProgress<string>? progress, CancellationToken cancel)
     {
         string cache = DefaultCacheDirectory;
         Directory.CreateDirectory(cache);
@@ -77,16 +65,11 @@ public sealed class LabAssets
             await FetchToolsAsync(await AptAsync().ConfigureAwait(false), cache, tools, cancel).ConfigureAwait(false);
         }
 
-        string kernels = Path.Combine(cache, "kernel");
-        string? kernel = FindKernel(kernels);
-        if (kernel is null)
-        {
-            await FetchKernelAsync(await AptAsync().ConfigureAwait(false), kernels, progress, cancel).ConfigureAwait(false);
-            kernel = FindKernel(kernels) ?? throw new LabException($"the kernel's packages left no kernel in {kernels}");
-        }
-
-        string host = await BuildInitrdAsync("host", cache, kernel, HostModules, cancel).ConfigureAwait(false);
-        string guest = await BuildInitrdAsync("guest", cache, kernel, GuestModules, cancel).ConfigureAwait(false);
+        string kernel = backend == LabBackend.Iommufd
+            ? KernelBuild.Find(cache) ?? await KernelBuild.MakeAsync(await AptAsync().ConfigureAwait(false), cache, progress, cancel).ConfigureAwait(false)
+            : KernelPackage.Find(cache) ?? await KernelPackage.FetchAsync(await AptAsync().ConfigureAwait(false), cache, progress, cancel).ConfigureAwait(false);
+        string host = await Initrd.HostAsync(cache, kernel, cancel).ConfigureAwait(false);
+        string guest = await Initrd.GuestAsync(cache, kernel, cancel).ConfigureAwait(false);
         return new LabAssets(cache, kernel, host, guest);
     }
 
@@ -130,115 +113,10 @@ public sealed class LabAssets
         Directory.Delete(unpacked, recursive: true);
     }
 
-    private static async Task FetchKernelAsync(Apt apt, string kernels, IProgress<string>? progress, CancellationToken cancel)
+    /// <summary>A file of this folder's sources, which the program brings with it.</summary>
+    internal static byte[] ReadEmbedded(string name)
     {
-        // Debian's and Ubuntu's names of the package that depends on the current kernel.
-        foreach (string meta in (string[])["linux-image-amd64", "linux-image-generic"])
-        {
-            string[] needs = await apt.DependenciesAsync(meta, cancel).ConfigureAwait(false);
-            string? image = needs.FirstOrDefault(need => need.StartsWith("linux-image-", StringComparison.Ordinal));
-            if (image is null)
-            {
-                continue;
-            }
-
-            string[] below = await apt.DependenciesAsync(image, cancel).ConfigureAwait(false);
-            string[] modules = [.. needs.Concat(below).Where(need => need.StartsWith("linux-modules-", StringComparison.Ordinal)).Distinct()];
-            string unpacked = Path.Combine(kernels, "unpacked");
-            await apt.UnpackAsync([image, .. modules], unpacked, cancel).ConfigureAwait(false);
-            progress?.Report("indexing the kernel's modules");
-            await InstallKernelAsync(unpacked, kernels, cancel).ConfigureAwait(false);
-            return;
-        }
-
-        throw new LabException("the distribution has neither linux-image-amd64 nor linux-image-generic");
-    }
-
-    private static async Task InstallKernelAsync(string unpacked, string kernels, CancellationToken cancel)
-    {
-        string modules = Directory.GetDirectories(Path.Combine(unpacked, "lib/modules")).Single();
-        string release = Path.GetFileName(modules);
-        string tree = Path.Combine(unpacked, "tree");
-        string into = Path.Combine(tree, "lib/modules", release);
-        Directory.CreateDirectory(Path.GetDirectoryName(into)!);
-        Directory.Move(modules, into);
-        File.Move(Path.Combine(unpacked, "boot", "vmlinuz-" + release), Path.Combine(tree, "vmlinuz"));
-        File.SetUnixFileMode(
-            Path.Combine(tree, "vmlinuz"),
-            UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.OtherRead);
-
-        await Tool.RunAsync("depmod", ["-b", tree, release], cancel).ConfigureAwait(false);
-        var kernel = new KernelTree(into);
-        foreach (string file in kernel.LoadOrder([.. HostModules, .. GuestModules, .. OftenLoaded]))
-        {
-            string path = Path.Combine(into, file);
-            await (Path.GetExtension(path) switch
-            {
-                ".xz" => Tool.RunAsync("xz", ["-d", path], cancel),
-                ".zst" => Tool.RunAsync("zstd", ["-q", "-d", "--rm", path], cancel),
-                ".gz" => Tool.RunAsync("gzip", ["-d", path], cancel),
-                _ => Task.FromResult(""),
-            }).ConfigureAwait(false);
-        }
-
-        await Tool.RunAsync("depmod", ["-b", tree, release], cancel).ConfigureAwait(false);
-        Directory.Move(tree, Path.Combine(kernels, release));
-        Directory.Delete(unpacked, recursive: true);
-    }
-
-    private static string? FindKernel(string kernels) =>
-        Directory.Exists(kernels)
-            ? Directory.GetDirectories(kernels).Where(d => File.Exists(Path.Combine(d, "vmlinuz"))).OrderBy(Directory.GetCreationTimeUtc).LastOrDefault()
-            : null;
-
-    // The file's name holds a hash of all that goes into it, so labs of different builds share the cache.
-    private static async Task<string> BuildInitrdAsync(string name, string cache, string kernel, string[] modules, CancellationToken cancel)
-    {
-        string[] scripts = name == "host" ? ["host-init", "host-setup", "inittab"] : ["guest-init"];
-        (string Name, byte[] Content)[] contents = [.. scripts.Select(script => (script, ReadScript(script)))];
-        string text = string.Join(' ', ["1", Path.GetFileName(kernel), .. modules, .. contents.Select(c => Convert.ToHexString(SHA256.HashData(c.Content)))]);
-        string hash = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)))[..12];
-        string path = Path.Combine(cache, $"{name}-{hash}.cpio");
-        if (File.Exists(path))
-        {
-            return path;
-        }
-
-        var tree = new KernelTree(Path.Combine(kernel, "lib/modules", Path.GetFileName(kernel)));
-        List<string> order = tree.LoadOrder(modules);
-        await using (FileStream file = File.Create(path + ".new"))
-        {
-            var archive = new CpioArchive(file);
-            archive.AddCharacterDevice("dev/console", 5, 1);
-            archive.AddFile("bin/busybox", await File.ReadAllBytesAsync(Path.Combine(cache, "tools/busybox"), cancel).ConfigureAwait(false));
-            foreach ((string script, byte[] content) in contents)
-            {
-                archive.AddFile(script == name + "-init" ? "init" : script, content);
-            }
-
-            foreach (string module in order)
-            {
-                archive.AddFile("lib/" + Path.GetFileName(module), await File.ReadAllBytesAsync(Path.Combine(tree.Modules, module), cancel).ConfigureAwait(false));
-            }
-
-            string list = string.Concat(order.Select(module => $"/lib/{Path.GetFileName(module)}\n"));
-            archive.AddFile("modules", Encoding.UTF8.GetBytes(list), 0x1a4);
-            if (name == "guest")
-            {
-                archive.AddFile("acpi/PWRF/00000080", "#!/bin/sh\nexec /bin/poweroff -f\n"u8);
-            }
-
-            archive.Finish();
-        }
-
-        File.Move(path + ".new", path, overwrite: true);
-        return path;
-    }
-
-    private static byte[] ReadScript(string name)
-    {
-        using Stream stream = typeof(LabAssets).Assembly.GetManifestResourceStream("init/" + name)
-            ?? throw new LabException($"this build lacks init/{name}");
+        using Stream stream = typeof(LabAssets).Assembly.GetManifestResourceStream(name) ?? throw new LabException($"this build lacks {name}");
         using var copy = new MemoryStream();
         stream.CopyTo(copy);
         return copy.ToArray();

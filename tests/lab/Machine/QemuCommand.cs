@@ -17,7 +17,7 @@ internal static class QemuCommand
             // A kernel that knows it is emulated need not guard against speculation; nothing here is a secret.
             "console=ttyS0 loglevel=4 log_buf_len=4M panic=-1 mitigations=off init_on_alloc=0 nowatchdog audit=0 random.trust_cpu=on",
             "intel_iommu=on iommu=nopt no_timer_check",
-            $"lab.kernel=kernel/{assets.KernelRelease} lab.guest={Path.GetFileName(assets.MachineGuestInitrd)} lab.mac={ManagementMac}",
+            $"lab.kernel={Path.GetRelativePath(assets.CacheDirectory, assets.KernelDirectory)} lab.guest={Path.GetFileName(assets.MachineGuestInitrd)} lab.mac={ManagementMac}",
             .. topology.KernelArguments, .. options.KernelArguments]);
         // eim: the kernel then uses the x2APIC, whose end of interrupt is a register write. In xAPIC mode it is a write to memory, and QEMU's
         // emulation under several threads lost one now and then while PCI devices changed the memory map, which left a processor deaf for
