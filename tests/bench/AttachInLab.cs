@@ -25,8 +25,9 @@ internal static class AttachInLab
         string script = await File.ReadAllTextAsync(Path.Combine(AppContext.BaseDirectory, "bare.py")).ConfigureAwait(false);
         await lab.RunAsync($"cat >/run/bare.py <<'EOF'\n{script}\nEOF").ConfigureAwait(false);
 
-        List<double> attach = [], detach = [], bareAttach = [], bareDetach = [];
-        await ByApiAsync(hub, kernel, 2, [], []).ConfigureAwait(false);
+        List<double> bareAttach = [], bareDetach = [];
+        Timings attach = new(), detach = new();
+        await ByApiAsync(hub, kernel, 2, new Timings(), new Timings()).ConfigureAwait(false);
         for (int round = 0; round < Rounds; round++)
         {
             await ByApiAsync(hub, kernel, Cycles, attach, detach).ConfigureAwait(false);
@@ -35,18 +36,23 @@ internal static class AttachInLab
             await hub.StopAsync().ConfigureAwait(false);
             await ByScriptAsync(lab, bareAttach, bareDetach).ConfigureAwait(false);
             await hub.StartAsync().ConfigureAwait(false);
-            await ByApiAsync(hub, kernel, 1, [], []).ConfigureAwait(false);
+            await ByApiAsync(hub, kernel, 1, new Timings(), new Timings()).ConfigureAwait(false);
         }
 
         Report("attach", attach, bareAttach);
         Report("detach", detach, bareDetach);
     }
 
-    private static void Report(string what, List<double> api, List<double> bare)
+    private static void Report(string what, Timings api, List<double> bare)
     {
-        Figure.Print($"{what} through the API (median of {api.Count})", Figure.Median(api), "s", "");
+        Figure.Print($"{what} through the API (median of {api.Whole.Count})", Figure.Median(api.Whole), "s", "");
+        foreach ((string part, List<double> seconds) in api.Parts)
+        {
+            Figure.Print($"  of it {part}", Figure.Median(seconds), "s", "");
+        }
+
         Figure.Print($"{what} by a bare script (median of {bare.Count})", Figure.Median(bare), "s", "");
-        Figure.Print($"{what}, API / bare script", Figure.Median(api) / Figure.Median(bare), "x", "<= 1.10 x");
+        Figure.Print($"{what}, API / bare script", Figure.Median(api.Whole) / Figure.Median(bare), "x", "<= 1.10 x");
     }
 
     private static async Task LaunchAsync(HubInLab hub, KernelView kernel)
@@ -72,15 +78,15 @@ internal static class AttachInLab
         await kernel.ConsoleAsync(Guest, "guest: ready").ConfigureAwait(false);
     }
 
-    private static async Task ByApiAsync(HubInLab hub, KernelView kernel, int cycles, List<double> attach, List<double> detach)
+    private static async Task ByApiAsync(HubInLab hub, KernelView kernel, int cycles, Timings attach, Timings detach)
     {
         using HubClient client = hub.Client();
         for (int i = 0; i < cycles; i++)
         {
             int seen = await kernel.ConsoleLinesAsync(Guest).ConfigureAwait(false);
-            attach.Add(await TimedAsync(() => client.PostAsync($"/v1/guests/{Guest}/devices", new JsonObject { ["address"] = Nic }), 201).ConfigureAwait(false));
+            await attach.AddAsync(client, () => client.PostAsync($"/v1/guests/{Guest}/devices", new JsonObject { ["address"] = Nic }), 201).ConfigureAwait(false);
             await kernel.ConsoleAsync(Guest, "driver e1000e", seen).ConfigureAwait(false);
-            detach.Add(await TimedAsync(() => client.DeleteAsync($"/v1/guests/{Guest}/devices/{Nic}"), 204).ConfigureAwait(false));
+            await detach.AddAsync(client, () => client.DeleteAsync($"/v1/guests/{Guest}/devices/{Nic}"), 204).ConfigureAwait(false);
         }
     }
 
@@ -96,11 +102,46 @@ internal static class AttachInLab
         }
     }
 
-    private static async Task<double> TimedAsync(Func<Task<HubAnswer>> send, int status)
+    /// <summary>How long requests took, and the steps of their operations.</summary>
+    private sealed class Timings
     {
-        long start = Stopwatch.GetTimestamp();
-        HubAnswer answer = await send().ConfigureAwait(false);
-        double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
-        return (int)answer.Status == status ? seconds : throw new LabException($"the answer is {(int)answer.Status}: {answer.Text}");
+        public List<double> Whole { get; } = [];
+
+        public Dictionary<string, List<double>> Parts { get; } = [];
+
+        public async Task AddAsync(HubClient client, Func<Task<HubAnswer>> send, int status)
+        {
+            long start = Stopwatch.GetTimestamp();
+            HubAnswer answer = await send().ConfigureAwait(false);
+            Whole.Add(Stopwatch.GetElapsedTime(start).TotalSeconds);
+            if ((int)answer.Status != status)
+            {
+                throw new LabException($"the answer is {(int)answer.Status}: {answer.Text}");
+            }
+
+            JsonNode operation = (await client.GetAsync("/v1/operations?limit=1").ConfigureAwait(false)).Body!["items"]![0]!;
+            double between = Seconds(operation, "createdAt", "finishedAt");
+            Add("looking and deciding", Whole[^1] - between);
+            foreach (JsonNode? step in operation["steps"]!.AsArray())
+            {
+                double seconds = Seconds(step!, "startedAt", "finishedAt");
+                Add((string)step!["action"]!, seconds);
+                between -= seconds;
+            }
+
+            Add("journal, and looking again", between);
+        }
+
+        private static double Seconds(JsonNode node, string from, string to) => ((DateTimeOffset)node[to]! - (DateTimeOffset)node[from]!).TotalSeconds;
+
+        private void Add(string part, double seconds)
+        {
+            if (!Parts.TryGetValue(part, out List<double>? list))
+            {
+                Parts[part] = list = [];
+            }
+
+            list.Add(seconds);
+        }
     }
 }
