@@ -136,7 +136,7 @@ public sealed partial class Coordinator(Ledger ledger, Observer observer, StepRu
         LogBegun(logger, operation.Id, operation.Change.Kind, operation.Change.Subject, operation.Actor);
         for (int i = 0; i < operation.Steps.Length; i++)
         {
-            if (operation.Steps[i].State != StepState.Pending)
+            if (operation.Steps[i].State is not (StepState.Pending or StepState.Running))
             {
                 continue;
             }
@@ -171,7 +171,7 @@ public sealed partial class Coordinator(Ledger ledger, Observer observer, StepRu
         {
             State = OperationState.Running,
             Error = problem,
-            Steps = [.. operation.Steps.Select(step => step.State is StepState.Pending or StepState.Running ? step with { State = StepState.Skipped } : step)],
+            Steps = [.. operation.Steps.Select(step => step.State is StepState.Pending or StepState.Running ? step with { State = StepState.Skipped, StartedAt = null } : step)],
         }, inventory => Planner.Undo(world with { Inventory = inventory }, operation.Change, problem.Detail));
 
         string? lost = null;
@@ -179,7 +179,7 @@ public sealed partial class Coordinator(Ledger ledger, Observer observer, StepRu
         {
             if (lost is not null && operation.Steps[i].Step is DropContainer or DropGuest)
             {
-                operation = operation.With(i, operation.Steps[i] with { State = StepState.Skipped });
+                operation = operation.With(i, operation.Steps[i] with { State = StepState.Skipped, StartedAt = null });
                 continue;
             }
 
@@ -195,8 +195,13 @@ public sealed partial class Coordinator(Ledger ledger, Observer observer, StepRu
 
     private async Task<(Operation Operation, Problem? Problem)> RunStepAsync(Operation operation, int index, CancellationToken cancel)
     {
-        OperationStep step = operation.Steps[index] with { State = StepState.Running, StartedAt = clock.GetUtcNow() };
-        operation = ledger.Commit(operation.With(index, step), inventory => inventory);
+        OperationStep step = operation.Steps[index];
+        if (step.State != StepState.Running)
+        {
+            operation = ledger.Commit(operation.Starting(index, clock.GetUtcNow()), inventory => inventory);
+            step = operation.Steps[index];
+        }
+
         if (Planner.RefusalOf(ledger.Inventory, step.Step) is { } refusal)
         {
             return Failed(operation, index, step, new Problem(refusal.Code, refusal.Message) { Refusals = [refusal] });
@@ -213,8 +218,10 @@ public sealed partial class Coordinator(Ledger ledger, Observer observer, StepRu
             return Failed(operation, index, step, problem);
         }
 
-        step = step with { State = StepState.Succeeded, FinishedAt = clock.GetUtcNow() };
-        operation = ledger.Commit(operation.With(index, step), inventory => Effects.Apply(inventory, step.Step, outcome),
+        // That this step is done and that the next is about to be done is written at once: a write less a step.
+        DateTimeOffset now = clock.GetUtcNow();
+        step = step with { State = StepState.Succeeded, FinishedAt = now };
+        operation = ledger.Commit(operation.With(index, step).Starting(index + 1, now), inventory => Effects.Apply(inventory, step.Step, outcome),
             step.Step.Action, step.Step.Subject, step.Step.Reason);
         return (operation, null);
     }

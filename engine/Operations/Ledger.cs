@@ -85,12 +85,13 @@ public sealed class Ledger(IStore store, TimeProvider clock)
             Operation operation = resumed is null
                 ? new Operation { Id = ++_lastOperation, Change = plan.Change, Actor = actor, CreatedAt = now }
                 : resumed with { Steps = [.. resumed.Steps.Select(step => step.State is StepState.Succeeded ? step : step with { State = StepState.Skipped })] };
-            operation = operation with
+            int first = operation.Steps.Length;
+            operation = (operation with
             {
                 State = OperationState.Running,
                 Steps = [.. operation.Steps, .. plan.Steps.Select(step => new OperationStep(step))],
                 Warnings = plan.Warnings,
-            };
+            }).Starting(first, now);
             Event started = NewEvent(resumed is null ? "operationStarted" : "operationResumed", operation.Change.Subject, operation, operation.Change.Kind);
             Write(plan.Reserved, operation, [started]);
             foreach (string subject in plan.Touches)

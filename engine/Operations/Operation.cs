@@ -32,6 +32,11 @@ public sealed record Operation
 
     /// <summary>This operation with one step replaced.</summary>
     public Operation With(int index, OperationStep step) => this with { Steps = Steps.SetItem(index, step) };
+
+    /// <summary>This operation with one step begun, if there is one there that has not.</summary>
+    public Operation Starting(int index, DateTimeOffset now) => index < Steps.Length && Steps[index].State == StepState.Pending
+        ? With(index, Steps[index] with { State = StepState.Running, StartedAt = now })
+        : this;
 }
 
 /// <summary>How far an operation is.</summary>

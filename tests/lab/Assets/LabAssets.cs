@@ -85,6 +85,12 @@ public sealed class LabAssets
             yield return "kmod";
         }
 
+        // The crash tests kill the service at a write of their choice with it.
+        if (Tool.Find("strace") is null)
+        {
+            yield return "strace";
+        }
+
         if (Tool.Find("xz") is null)
         {
             yield return "xz-utils";
