@@ -70,13 +70,17 @@ public abstract class VfioTests(VfioLab lab, string backend)
     }
 
     [Fact]
-    public async Task Nvme_RegistersMapped_AreThoseReadThroughTheDescriptor()
+    public async Task Nvme_RegistersMapped_AreThoseReadThroughTheDescriptorAndZeroAfterAReset()
     {
         Dictionary<string, string> seen = await lab.ProbeAsync("registers", await lab.GroupAsync(VfioLab.Disk), VfioLab.Disk);
 
         Assert.Equal(seen["read"], seen["mapped"]);
         Assert.NotEqual("00000000", seen["mapped"].Split(' ')[0]);
         Assert.NotEqual("ffffffff", seen["mapped"].Split(' ')[0]);
+
+        // CC and CSTS: enabled and ready before the function reset, zero after.
+        Assert.Equal("00460001 00000001", seen["enabled"]);
+        Assert.Equal("00000000 00000000", seen["reset"]);
     }
 
     [Fact]

@@ -4,7 +4,7 @@
 //   vfio-probe proof GROUP [ADDRESS...]           the proof of a claim, as JSON; opens the devices given
 //   vfio-probe refusals GROUP                     a second opener, and DMA mappings that cannot be
 //   vfio-probe edu GROUP ADDRESS                  MSI, DMA out and back, isolation; the device is an edu
-//   vfio-probe registers GROUP ADDRESS            BAR 0 through the mapping and through the fd
+//   vfio-probe registers GROUP ADDRESS            BAR 0 of an NVMe through the mapping and through the fd, and after a reset
 //   vfio-probe reset GROUP ADDRESS                the device's own reset, then its bus's
 //   vfio-probe cycles GROUP ADDRESS COUNT         opens and closes all of it, counting descriptors and threads
 //
@@ -133,6 +133,26 @@ static void CompareRegisters(int group, PciAddress address)
 
     Say("mapped", string.Join(' ', mapped.Select(value => value.ToString("x8", CultureInfo.InvariantCulture))));
     Say("read", string.Join(' ', read.Select(value => value.ToString("x8", CultureInfo.InvariantCulture))));
+
+    // A controller that was configured and enabled, and is as after power-on again (NVM Express base specification, 3.1.4: CC, CSTS, AQA, ASQ, ACQ).
+    using DmaBuffer queues = DmaBuffer.Allocate(8192);
+    using DmaMapping mapping = container.MapDma(queues, 0x100000, DmaAccess.Read | DmaAccess.Write);
+    device.WriteConfig16(4, (ushort)(device.ReadConfig16(4) | 4));
+    registers.Write32(0x24, 0x000f000f);
+    registers.Write32(0x28, 0x100000);
+    registers.Write32(0x30, 0x101000);
+    registers.Write32(0x14, 0x00460001);
+    for (int i = 0; i < 100 && (registers.Read32(0x1c) & 1) == 0; i++)
+    {
+        Thread.Sleep(20);
+    }
+
+    Say("enabled", Controller());
+    device.Reset();
+    device.WriteConfig16(4, (ushort)(device.ReadConfig16(4) | 2));
+    Say("reset", Controller());
+
+    string Controller() => string.Join(' ', ((ulong[])[0x14, 0x1c]).Select(offset => registers.Read32(offset).ToString("x8", CultureInfo.InvariantCulture)));
 }
 
 static void ResetBoth(int group, PciAddress address)
