@@ -68,7 +68,7 @@ public static class Service
         var paths = new HostPaths(settings.IsSynthetic ? Path.Combine(sysfs, "dev") : "/dev", settings.Qemu);
         services.AddSingleton(TimeProvider.System).AddSingleton(paths).AddSingleton(PciIds.OfDistribution());
         services.AddSingleton(provider => new HostScanner(
-            sysfs, proc, paths.DevRoot, provider.GetRequiredService<TimeProvider>(), settings.IsSynthetic ? null : "/lib/modules"));
+            sysfs, proc, paths.DevRoot, provider.GetRequiredService<TimeProvider>(), settings.IsSynthetic ? null : "/lib/modules", settings.Data));
         services.AddSingleton(new GroupHolders(proc, paths.DevRoot)).AddSingleton(new OpenDeviceFiles(sysfs, proc, paths.DevRoot));
         services.AddSingleton<IKernel>(provider => settings.IsSynthetic
             ? new ModelledKernel(sysfs, paths.DevRoot, KernelDeadline, provider.GetRequiredService<TimeProvider>())

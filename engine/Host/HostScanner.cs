@@ -28,7 +28,8 @@ public sealed class HostScanner
     /// <param name="devRoot">Where the device files are.</param>
     /// <param name="time">The clock of <see cref="HostState.ReadAt"/>.</param>
     /// <param name="modulesRoot">Where the kernel's modules are (<c>/lib/modules</c>); null for a synthetic host: nothing can be loaded there.</param>
-    public HostScanner(string sysfsRoot, string procRoot, string devRoot, TimeProvider time, string? modulesRoot = null)
+    /// <param name="dataDirectory">Where this service keeps its data, if it does: the file system that holds it is essential.</param>
+    public HostScanner(string sysfsRoot, string procRoot, string devRoot, TimeProvider time, string? modulesRoot = null, string? dataDirectory = null)
     {
         ArgumentException.ThrowIfNullOrEmpty(sysfsRoot);
         ArgumentException.ThrowIfNullOrEmpty(procRoot);
@@ -39,7 +40,7 @@ public sealed class HostScanner
         _devices = new DeviceReader(sysfsRoot, names);
         _guarded = new GuardedReads(_devices.DevicesPath, names);
         _groups = new GroupReader(sysfsRoot, names);
-        _uses = new HostUses(sysfsRoot, procRoot, time);
+        _uses = new HostUses(sysfsRoot, procRoot, time, dataDirectory);
         _vfio = new VfioSupportReader(sysfsRoot, devRoot, modulesRoot);
     }
 

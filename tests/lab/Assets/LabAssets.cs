@@ -28,6 +28,14 @@ public sealed class LabAssets
     private static readonly string[] OftenLoaded =
         ["vfio_pci", "vfio_iommu_type1", "kvm_amd", "kvm_intel", "ahci", "i2c_i801", "lpc_ich", "virtio_net", "ext4"];
 
+    // What the lab's own code runs on the machine, and what its tests run inside, where the machine's programs are: disks and networks as
+    // a host uses them. Each with the package that Debian and Ubuntu have it in.
+    private static readonly (string Program, string Package)[] Programs =
+    [
+        ("qemu-system-x86_64", "qemu-system-x86"), ("depmod", "kmod"), ("xz", "xz-utils"),
+        ("mke2fs", "e2fsprogs"), ("mount", "mount"), ("dmsetup", "dmsetup"), ("cryptsetup", "cryptsetup-bin"), ("lvm", "lvm2"), ("mdadm", "mdadm"), ("ip", "iproute2"),
+    ];
+
     private LabAssets(string cache, string kernel, string hostInitrd, string guestInitrd)
     {
         CacheDirectory = cache;
@@ -92,19 +100,12 @@ public sealed class LabAssets
 
     private static IEnumerable<string> Missing()
     {
-        if (Tool.Find("qemu-system-x86_64") is null)
+        foreach ((string program, string package) in Programs)
         {
-            yield return "qemu-system-x86";
-        }
-
-        if (Tool.Find("depmod") is null)
-        {
-            yield return "kmod";
-        }
-
-        if (Tool.Find("xz") is null)
-        {
-            yield return "xz-utils";
+            if (Tool.Find(program) is null)
+            {
+                yield return package;
+            }
         }
 
         // Names for the devices; AssignHub reads the distribution's list.
