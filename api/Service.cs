@@ -72,7 +72,7 @@ public static class Service
             ObjectionTo = backend => backend == "iommufd" ? qemu.ObjectionToIommufd() : null,
         };
         services.AddSingleton(TimeProvider.System).AddSingleton(new HostPaths(host, settings.Qemu)).AddSingleton(PciIds.OfDistribution());
-        services.AddSingleton(provider => new HostScanner(host, provider.GetRequiredService<TimeProvider>(), settings.IsSynthetic ? null : "/lib/modules"));
+        services.AddSingleton(provider => new HostScanner(host, provider.GetRequiredService<TimeProvider>(), settings.IsSynthetic ? null : "/lib/modules", settings.Data));
         services.AddSingleton(new GroupHolders(proc, host.DevRoot)).AddSingleton(new OpenDeviceFiles(sysfs, proc, host.DevRoot));
         services.AddSingleton<IKernel>(provider => settings.IsSynthetic
             ? new ModelledKernel(sysfs, host.DevRoot, KernelDeadline, provider.GetRequiredService<TimeProvider>())

@@ -154,6 +154,28 @@ internal sealed record QuarantineRow
     public required string Since { get; init; }
 }
 
+internal sealed record OverrideRow
+{
+    public required string Host { get; init; }
+    public required string Address { get; init; }
+    public required string Reason { get; init; }
+    public required string Actor { get; init; }
+    public required string CreatedAt { get; init; }
+    public required string ExpiresAt { get; init; }
+
+    public static OverrideRow From(string host, Override over) => new()
+    {
+        Host = host,
+        Address = over.Address.ToString(),
+        Reason = over.Reason,
+        Actor = over.Actor,
+        CreatedAt = Text.Time(over.Since),
+        ExpiresAt = Text.Time(over.Until),
+    };
+
+    public Override ToOverride() => new(PciAddress.Parse(Address), Reason, Actor, Text.Time(CreatedAt), Text.Time(ExpiresAt));
+}
+
 internal sealed record OperationRow
 {
     public required string Host { get; init; }

@@ -14,6 +14,8 @@ internal static class Sql
 
     public const string Quarantines = "SELECT * FROM quarantines WHERE host = @Host";
 
+    public const string Overrides = "SELECT * FROM overrides WHERE host = @Host";
+
     public const string UnfinishedOperations = "SELECT * FROM operations WHERE host = @Host AND finished_at IS NULL ORDER BY id";
 
     public const string LastOperation = "SELECT coalesce(max(id), 0) FROM operations WHERE host = @Host";
@@ -67,6 +69,14 @@ internal static class Sql
         """;
 
     public const string DropQuarantine = "DELETE FROM quarantines WHERE host = @Host AND address = @Address";
+
+    public const string PutOverride = """
+        INSERT INTO overrides (host, address, reason, actor, created_at, expires_at) VALUES (@Host, @Address, @Reason, @Actor, @CreatedAt, @ExpiresAt)
+        ON CONFLICT (host, address) DO UPDATE SET reason = excluded.reason, actor = excluded.actor, created_at = excluded.created_at,
+          expires_at = excluded.expires_at
+        """;
+
+    public const string DropOverride = "DELETE FROM overrides WHERE host = @Host AND address = @Address";
 
     public const string PutOperation = """
         INSERT INTO operations (host, id, kind, subject, change, actor, state, steps, error, warnings, created_at, finished_at)

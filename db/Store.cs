@@ -46,6 +46,8 @@ public sealed class Store : IStore
             Quarantined = reader.Query<QuarantineRow>(Sql.Quarantines, key)
                 .Select(row => new Quarantine(PciAddress.Parse(row.Address), row.Reason, Text.Time(row.Since)))
                 .ToImmutableSortedDictionary(quarantine => quarantine.Address, quarantine => quarantine),
+            Overrides = reader.Query<OverrideRow>(Sql.Overrides, key).Select(row => row.ToOverride())
+                .ToImmutableSortedDictionary(over => over.Address, over => over),
         };
         return new StoreContents(
             inventory,
@@ -63,6 +65,7 @@ public sealed class Store : IStore
             WriteGuests(before, after, transaction);
             WriteContainers(before, after, transaction);
             WriteQuarantines(before, after, transaction);
+            WriteOverrides(before, after, transaction);
             if (operation is not null)
             {
                 _writer.Execute(Sql.PutOperation, OperationRow.From(_host, operation), transaction);
@@ -165,6 +168,19 @@ public sealed class Store : IStore
         {
             _writer.Execute(Sql.PutQuarantine,
                 new { Host = _host, Address = quarantine.Address.ToString(), quarantine.Reason, Since = Text.Time(quarantine.Since) }, transaction);
+        }
+    }
+
+    private void WriteOverrides(Inventory before, Inventory after, SqliteTransaction transaction)
+    {
+        foreach (PciAddress gone in before.Overrides.Keys.Where(address => !after.Overrides.ContainsKey(address)))
+        {
+            _writer.Execute(Sql.DropOverride, new { Host = _host, Address = gone.ToString() }, transaction);
+        }
+
+        foreach (Override over in after.Overrides.Values.Where(over => before.Overrides.GetValueOrDefault(over.Address) != over))
+        {
+            _writer.Execute(Sql.PutOverride, OverrideRow.From(_host, over), transaction);
         }
     }
 }

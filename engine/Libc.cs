@@ -294,6 +294,11 @@ internal static unsafe partial class Libc
     internal const ushort AF_INET = 2;
     internal const ushort AF_INET6 = 10;
 
+    // linux/sched.h, linux/sockios.h, linux/ethtool.h
+    internal const int CLONE_NEWNET = 0x40000000;
+    internal const uint SIOCETHTOOL = 0x8946;
+    internal const uint ETHTOOL_GDRVINFO = 3;
+
     [LibraryImport(Library, SetLastError = true)]
     internal static partial int openat(int dirfd, byte* pathname, int flags);
 
@@ -329,6 +334,20 @@ internal static unsafe partial class Libc
 
     [LibraryImport(Library, SetLastError = true)]
     internal static partial int getifaddrs(ifaddrs_t** ifap);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int setns(SafeHandle fd, int nstype);
+
+    [LibraryImport(Library, SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial byte* realpath(string path, byte* resolved);
+
+    /// <summary>A path without links and dots; the path itself if there is nothing at it.</summary>
+    internal static string RealPath(string path)
+    {
+        // PATH_MAX of linux/limits.h: what realpath writes at most.
+        byte* resolved = stackalloc byte[4096];
+        return realpath(path, resolved) is null ? path : Marshal.PtrToStringUTF8((nint)resolved)!;
+    }
 
     [LibraryImport(Library)]
     internal static partial void freeifaddrs(ifaddrs_t* ifa);
@@ -369,6 +388,22 @@ internal static unsafe partial class Libc
         internal byte* ifa_netmask;
         internal byte* ifa_ifu;
         internal void* ifa_data;
+    }
+
+    /// <summary><c>struct ethtool_drvinfo</c> of <c>linux/ethtool.h</c>, with of its texts the one that is read: what an interface stands on.</summary>
+    [StructLayout(LayoutKind.Explicit, Size = 196)]
+    internal struct ethtool_drvinfo
+    {
+        [FieldOffset(0)] internal uint cmd;
+        [FieldOffset(100)] internal fixed byte bus_info[32];
+    }
+
+    /// <summary><c>struct ifreq</c> of <c>net/if.h</c>.</summary>
+    [StructLayout(LayoutKind.Explicit, Size = 40)]
+    internal struct ifreq_t
+    {
+        [FieldOffset(0)] internal fixed byte ifr_name[16];
+        [FieldOffset(16)] internal void* ifr_data;
     }
 
     // asm-generic/unistd.h: the same numbers on every architecture; glibc wraps them only since 2.36.

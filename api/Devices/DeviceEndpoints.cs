@@ -23,6 +23,7 @@ internal static class DeviceEndpoints
         devices.MapPost("/{address}/reset", ResetAsync).WithName("resetDevice").WithSummary("Reset one function")
             .WithDescription("By the kernel's best method, which hits nothing else. Afterwards the device has to answer, or it is quarantined.")
             .ProducesChange<DeviceResource>().WithProblems(ProblemCode.ValidationFailed, ProblemCode.DeviceNotFound, ProblemCode.ResetBlocked);
+        OverrideEndpoints.Map(devices);
         devices.MapPost("/{address}/clear", ClearAsync).WithName("clearDevice").WithSummary("Lift a device's quarantine")
             .ProducesChange<DeviceResource>().WithProblems(ProblemCode.ValidationFailed, ProblemCode.DeviceNotFound);
     }

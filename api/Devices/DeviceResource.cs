@@ -54,6 +54,8 @@ public sealed record DeviceResource
     public SriovState? Sriov { get; init; }
     /// <summary>What the host does with it.</summary>
     public required ImmutableArray<HostUseResource> HostUse { get; init; }
+    /// <summary>Somebody's word that it may be taken although the host uses it, while that is in force; or null.</summary>
+    public OverrideResource? Override { get; init; }
     /// <summary>Whether its group can be claimed now.</summary>
     public required bool Assignable { get; init; }
     /// <summary>Why not.</summary>
@@ -88,7 +90,8 @@ public sealed record DeviceResource
             ResetMethods = device.ResetMethods,
             ResetDomain = Resets.DomainOf(world.Host, device),
             Sriov = device.Sriov,
-            HostUse = [.. device.HostUses.Select(use => new HostUseResource(use.Kind, use.Detail))],
+            HostUse = [.. device.HostUses.Select(use => new HostUseResource(use.Kind, use.Detail, use.Essential is null))],
+            Override = Overrides.Of(world, device.Address) is { } given ? new OverrideResource(given.Reason, given.Until, given.Actor) : null,
             Assignable = refusals.IsEmpty,
             Refusals = refusals,
             State = Ownership.StateOf(world, device),
@@ -120,4 +123,5 @@ public sealed record DeviceResource
 /// <summary>One reason why the host needs a device.</summary>
 /// <param name="Kind">What sort of use.</param>
 /// <param name="Detail">The evidence in words.</param>
-public sealed record HostUseResource(HostUseKind Kind, string Detail);
+/// <param name="Overridable">Whether an override lifts it; the root file system and AssignHub's own data are out of its reach.</param>
+public sealed record HostUseResource(HostUseKind Kind, string Detail, bool Overridable);

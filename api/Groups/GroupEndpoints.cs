@@ -34,7 +34,7 @@ public sealed record GroupResource
     public required bool Assignable { get; init; }
     /// <summary>Why not.</summary>
     public required ImmutableArray<Refusal> Refusals { get; init; }
-    /// <summary>What makes it less trustworthy than it looks.</summary>
+    /// <summary>What makes it less trustworthy than it looks, and what of the host breaks when it is claimed.</summary>
     public required ImmutableArray<string> Warnings { get; init; }
     /// <summary>I/O addresses that a container leaves out.</summary>
     public required ImmutableArray<ReservedRegion> ReservedRegions { get; init; }
@@ -58,7 +58,7 @@ public sealed record GroupResource
             Viable = Ownership.IsViable(world, group),
             Assignable = refusals.IsEmpty,
             Refusals = refusals,
-            Warnings = world.Host.Vfio.Warnings,
+            Warnings = [.. world.Host.Vfio.Warnings, .. world.Members(group).SelectMany(member => Overrides.WarningsFor(world, member))],
             ReservedRegions = group.ReservedRegions,
             Type = group.Type,
         };

@@ -32,7 +32,7 @@ public sealed class ChangeEndpoints(Coordinator coordinator, Ledger ledger, Obse
 
         if (!submission.InTheWay.IsEmpty)
         {
-            return Problems.Refused(http, [.. submission.InTheWay.Select(id => Busy(change, id))]);
+            return Problems.Refused(http, [.. submission.InTheWay.Select(id => RequestRefusals.Busy(change, id))]);
         }
 
         return submission.Operation is { } operation
@@ -59,10 +59,4 @@ public sealed class ChangeEndpoints(Coordinator coordinator, Ledger ledger, Obse
             _ => TypedResults.Accepted($"/v1/operations/{now.Id}", OperationResource.From(now, observer.World.Host.Host)),
         };
     }
-
-    private static Refusal Busy(Change change, long operation) => new(
-        ProblemCode.Busy, change.Subject, $"Operation {operation} holds what this needs.", $"Wait for it: GET /v1/operations/{operation}?wait=60.")
-    {
-        BlockedBy = [$"operation {operation}"],
-    };
 }

@@ -9,6 +9,7 @@ using AssignHub.Engine.Operations;
 using AssignHub.Engine.Rules;
 using Microsoft.AspNetCore.Diagnostics;
 using Microsoft.AspNetCore.Http.Features;
+using EngineRefusals = AssignHub.Engine.Rules.Refusals;
 
 namespace AssignHub.Api.Http;
 
@@ -25,7 +26,7 @@ public sealed record ProblemDocument
     public required string Detail { get; init; }
     /// <summary>The kind of problem, by a name that does not change.</summary>
     public required ProblemCode Code { get; init; }
-    /// <summary>Every refusal that applies, if it is a refusal.</summary>
+    /// <summary>Every reason that applies, with what would clear it.</summary>
     public ImmutableArray<Refusal> Refusals { get; init; } = [];
     /// <summary>Of <c>validation_failed</c>: what is wrong with which field.</summary>
     public ImmutableSortedDictionary<string, string[]>? Errors { get; init; }
@@ -99,13 +100,16 @@ public static partial class Problems
         Exception error = http.Features.GetRequiredFeature<IExceptionHandlerFeature>().Error;
         ProblemDocument document = error switch
         {
-            BadRequestException bad => Document(http, bad.Code, bad.Message) with { Errors = bad.Errors },
-            BadHttpRequestException { StatusCode: StatusCodes.Status413PayloadTooLarge } => Document(
-                http, ProblemCode.BodyTooLarge, "The body is larger than 1 MiB."),
-            BadHttpRequestException bad => Document(http, ProblemCode.ValidationFailed, bad.Message),
-            QemuException qemu => Document(http, ProblemCode.QemuError, qemu.Message) with { Qemu = qemu.Fault.Description },
-            HostFault fault => Document(http, ProblemCode.HostFault, fault.Message) with { Operation = fault.Operation, Errno = fault.Errno.ToString() },
-            _ => Document(http, ProblemCode.InternalError, "AssignHub failed at this request; the log has the trace id."),
+            BadRequestException { Code: ProblemCode.UnsupportedMediaType } => Document(http, RequestRefusals.UnsupportedMediaType()),
+            BadRequestException bad => Document(http, RequestRefusals.Malformed(bad.Message)) with { Errors = bad.Errors },
+            BadHttpRequestException { StatusCode: StatusCodes.Status413PayloadTooLarge } => Document(http, RequestRefusals.BodyTooLarge()),
+            BadHttpRequestException bad => Document(http, RequestRefusals.Malformed(bad.Message)),
+            QemuException qemu => Document(http, EngineRefusals.QemuFailed(ProblemCode.QemuError, "qemu", qemu.Message)) with { Qemu = qemu.Fault.Description },
+            HostFault fault => Document(http, EngineRefusals.HostFailed(fault.Subject, fault.Message)) with
+            {
+                Operation = fault.Operation, Errno = fault.Errno.ToString(),
+            },
+            _ => Document(http, EngineRefusals.Bug("request", "AssignHub failed at this request; the log has the trace id.")),
         };
         if (document.Code == ProblemCode.InternalError)
         {
@@ -118,18 +122,20 @@ public static partial class Problems
     /// <summary>The bodies of answers that the framework gives without one.</summary>
     public static Task OnStatusAsync(HttpContext http)
     {
-        (ProblemCode code, string detail) = http.Response.StatusCode switch
+        Refusal refusal = http.Response.StatusCode switch
         {
-            StatusCodes.Status401Unauthorized => (ProblemCode.Unauthenticated, "A bearer token is needed: Authorization: Bearer …"),
-            StatusCodes.Status403Forbidden => (ProblemCode.Forbidden, "The token does not allow this."),
-            StatusCodes.Status404NotFound => (ProblemCode.NotFound, $"There is nothing at {http.Request.Path}."),
-            StatusCodes.Status405MethodNotAllowed => (ProblemCode.MethodNotAllowed, $"{http.Request.Path} has no {http.Request.Method}."),
-            StatusCodes.Status413PayloadTooLarge => (ProblemCode.BodyTooLarge, "The body is larger than 1 MiB."),
-            StatusCodes.Status415UnsupportedMediaType => (ProblemCode.UnsupportedMediaType, "The body has to be application/json."),
-            _ => (ProblemCode.ValidationFailed, "The request is malformed."),
+            StatusCodes.Status401Unauthorized => RequestRefusals.Unauthenticated(),
+            StatusCodes.Status403Forbidden => RequestRefusals.Forbidden(),
+            StatusCodes.Status404NotFound => RequestRefusals.NotFound(http.Request.Path),
+            StatusCodes.Status405MethodNotAllowed => RequestRefusals.MethodNotAllowed(http.Request.Path, http.Request.Method),
+            StatusCodes.Status413PayloadTooLarge => RequestRefusals.BodyTooLarge(),
+            StatusCodes.Status415UnsupportedMediaType => RequestRefusals.UnsupportedMediaType(),
+            _ => RequestRefusals.Malformed("The request is malformed."),
         };
-        return Answer(Document(http, code, detail) with { Status = http.Response.StatusCode }).ExecuteAsync(http);
+        return Answer(Document(http, refusal) with { Status = http.Response.StatusCode }).ExecuteAsync(http);
     }
+
+    private static ProblemDocument Document(HttpContext http, Refusal refusal) => Document(http, refusal.Code, refusal.Message) with { Refusals = [refusal] };
 
     private static ProblemDocument Document(HttpContext http, ProblemCode code, string detail) => new()
     {

@@ -50,7 +50,7 @@ internal static class OperationEndpoints
         }
 
         return operation is null
-            ? Problems.Refused(http, [NotFound(id)])
+            ? Problems.Refused(http, [RequestRefusals.OperationNotFound(id)])
             : TypedResults.Json(OperationResource.From(operation, observer.World.Host.Host), ApiJson.Wire.OperationResource);
     }
 
@@ -61,11 +61,8 @@ internal static class OperationEndpoints
         return ledger.Find(number) is { } operation
             ? TypedResults.Json(OperationResource.From(operation, observer.World.Host.Host), ApiJson.Wire.OperationResource,
                 statusCode: cancelled && !operation.IsFinished ? StatusCodes.Status202Accepted : StatusCodes.Status200OK)
-            : Problems.Refused(http, [NotFound(id)]);
+            : Problems.Refused(http, [RequestRefusals.OperationNotFound(id)]);
     }
 
     private static long Number(string id) => long.TryParse(id, NumberStyles.None, CultureInfo.InvariantCulture, out long number) ? number : 0;
-
-    private static Refusal NotFound(string id) => new(
-        ProblemCode.OperationNotFound, $"operation {id}", $"There is no operation {id}.", "List the operations at /v1/operations.");
 }

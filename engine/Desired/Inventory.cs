@@ -1,4 +1,4 @@
-// What was asked for: containers, guests and quarantines, as the store keeps them. What is comes from the host (Host/HostState.cs).
+// What was asked for: containers, guests, quarantines and overrides, as the store keeps them. What is comes from the host (Host/HostState.cs).
 
 using System.Collections.Immutable;
 using AssignHub.Engine.Pci;
@@ -22,6 +22,9 @@ public sealed record Inventory
     /// <summary>Devices that did not answer after a reset, until someone clears them.</summary>
     public ImmutableSortedDictionary<PciAddress, Quarantine> Quarantined { get; init; } = ImmutableSortedDictionary<PciAddress, Quarantine>.Empty;
 
+    /// <summary>Devices that may be taken although the host uses them, each until its time.</summary>
+    public ImmutableSortedDictionary<PciAddress, Override> Overrides { get; init; } = ImmutableSortedDictionary<PciAddress, Override>.Empty;
+
     /// <summary>The container that holds this device, or null.</summary>
     public Container? ContainerOf(PciAddress device) =>
         Containers.Values.FirstOrDefault(container => container.Members.Any(member => member.Address == device));
@@ -38,3 +41,11 @@ public sealed record Inventory
 /// <param name="Reason">What it failed at.</param>
 /// <param name="Since">Since when.</param>
 public sealed record Quarantine(PciAddress Address, string Reason, DateTimeOffset Since);
+
+/// <summary>Somebody's word that one device may be taken although the host uses it.</summary>
+/// <param name="Address">The device.</param>
+/// <param name="Reason">Why, in that person's words.</param>
+/// <param name="Actor">Who.</param>
+/// <param name="Since">Since when.</param>
+/// <param name="Until">Until when, at most.</param>
+public sealed record Override(PciAddress Address, string Reason, string Actor, DateTimeOffset Since, DateTimeOffset Until);

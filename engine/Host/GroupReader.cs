@@ -36,7 +36,10 @@ internal sealed class GroupReader(string sysfsRoot, NameTable names)
             Utf8.TryWrite(name, CultureInfo.InvariantCulture, $"{number}/reserved_regions", out length) && groups.TryRead(name[..length], buffer, out text)
                 ? ParseRegions(text)
                 : [];
-        return new IommuGroup(number, members, type, regions);
+        // vfio_noiommu_group_alloc names the groups that it makes; others have no name.
+        bool noIommu = Utf8.TryWrite(name, CultureInfo.InvariantCulture, $"{number}/name", out length)
+            && groups.TryRead(name[..length], buffer, out text) && text.SequenceEqual("vfio-noiommu"u8);
+        return new IommuGroup(number, members, type, regions) { NoIommu = noIommu };
     }
 
     /// <summary>The PCI members of a group as the kernel lists them now, in bus order.</summary>

@@ -27,7 +27,8 @@ public sealed class HostScanner
     /// <param name="host">Where sysfs, /proc and the device files are, or trees that look like them.</param>
     /// <param name="time">The clock of <see cref="HostState.ReadAt"/>.</param>
     /// <param name="modulesRoot">Where the kernel's modules are (<c>/lib/modules</c>); null for a synthetic host: nothing can be loaded there.</param>
-    public HostScanner(VfioHost host, TimeProvider time, string? modulesRoot = null)
+    /// <param name="dataDirectory">Where this service keeps its data, if it does: the file system that holds it is essential.</param>
+    public HostScanner(VfioHost host, TimeProvider time, string? modulesRoot = null, string? dataDirectory = null)
     {
         ArgumentNullException.ThrowIfNull(host);
         _procRoot = host.ProcRoot;
@@ -36,7 +37,7 @@ public sealed class HostScanner
         _devices = new DeviceReader(host.SysfsRoot, names);
         _guarded = new GuardedReads(_devices.DevicesPath, names);
         _groups = new GroupReader(host.SysfsRoot, names);
-        _uses = new HostUses(host.SysfsRoot, host.ProcRoot, time);
+        _uses = new HostUses(host.SysfsRoot, host.ProcRoot, time, dataDirectory);
         _vfio = new VfioSupportReader(host, modulesRoot);
     }
 

@@ -111,8 +111,8 @@ public sealed record SriovState(int TotalVfs, int NumVfs, PciAddress? PhysicalFu
 /// <param name="Remedy">What ends this use, literally: <c>unmount /var/lib</c>.</param>
 public sealed record HostUse(HostUseKind Kind, string Detail, string Remedy)
 {
-    /// <summary>Whether the root file system stands on it: no override lifts that.</summary>
-    public bool IsRootFilesystem { get; init; }
+    /// <summary>What of the host itself ends with the device (<c>the root file system</c>), so that no override lifts the use; null if nothing.</summary>
+    public string? Essential { get; init; }
 }
 
 /// <summary>Sorts of use by the host.</summary>
@@ -133,7 +133,11 @@ public enum HostUseKind
 /// <param name="Devices">Its members in bus order, bridges too.</param>
 /// <param name="Type">The default domain's type (<c>DMA</c>, <c>DMA-FQ</c>, <c>identity</c>).</param>
 /// <param name="ReservedRegions">I/O addresses that a container must leave out.</param>
-public sealed record IommuGroup(int Number, ImmutableArray<PciAddress> Devices, string Type, ImmutableArray<ReservedRegion> ReservedRegions);
+public sealed record IommuGroup(int Number, ImmutableArray<PciAddress> Devices, string Type, ImmutableArray<ReservedRegion> ReservedRegions)
+{
+    /// <summary>Whether VFIO made it up for a device without an IOMMU (<c>enable_unsafe_noiommu_mode</c>).</summary>
+    public bool NoIommu { get; init; }
+}
 
 /// <summary>A reserved I/O virtual address range, both ends inclusive.</summary>
 /// <param name="StartAddress">First address.</param>

@@ -12,6 +12,7 @@ internal sealed partial class HostUses
         private const int MostAbove = 64;
         private readonly SysDir _blocks;
         private readonly HashSet<string> _swaps;
+        private readonly Mounts _all;
         private readonly Dictionary<string, List<Mount>> _mounts;
         private readonly Dictionary<string, List<string>> _holders = new(StringComparer.Ordinal);
         private readonly Dictionary<string, string> _loops = new(StringComparer.Ordinal);
@@ -20,6 +21,7 @@ internal sealed partial class HostUses
         public BlockStack(string sysfsRoot, SysDir blocks, Mounts mounts, IReadOnlyList<(string Name, string Path)> virtuals)
         {
             _blocks = blocks;
+            _all = mounts;
             _swaps = mounts.Swaps;
             ReadVirtuals(virtuals);
             _mounts = ByName(sysfsRoot, mounts.All);
@@ -42,7 +44,7 @@ internal sealed partial class HostUses
 
             foreach (Mount mount in _mounts.GetValueOrDefault(name) ?? [])
             {
-                found.Add(MountUse(title, mount));
+                found.Add(_all.Use(title, mount));
             }
 
             if (_swaps.Contains(name))
@@ -55,38 +57,39 @@ internal sealed partial class HostUses
                 AddBtrfs(name, title, file.Uuid, file.Members, found);
             }
 
+            // What is on top comes first, so that the remedies can be followed in their order: unmounted, then taken apart.
             foreach (string holder in _holders.GetValueOrDefault(name) ?? [])
             {
                 (string words, string remedy) = Describe(holder);
-                found.Add(new HostUse(HostUseKind.Storage, $"{title} is part of {words}", remedy));
                 Climb(holder, $"{words} on {title}", seen, found);
+                found.Add(new HostUse(HostUseKind.Storage, $"{title} is part of {words}", remedy));
             }
 
             if (_loops.TryGetValue(name, out string? loop))
             {
-                found.Add(new HostUse(HostUseKind.Storage, $"{title} is behind the loop device {loop}", $"losetup -d /dev/{loop}"));
                 Climb(loop, $"{loop} on {title}", seen, found);
+                found.Add(new HostUse(HostUseKind.Storage, $"{title} is behind the loop device {loop}", $"losetup -d /dev/{loop}"));
             }
         }
 
         private void AddBtrfs(string name, string title, string uuid, List<string> members, List<HostUse> found)
         {
-            string? point = null;
+            Mount? mounted = null;
             foreach (string member in members)
             {
                 foreach (Mount mount in _mounts.GetValueOrDefault(member) ?? [])
                 {
-                    point = point == "/" ? point : mount.MountPoint;
+                    mounted = mounted is { } worse && _all.Essential(worse) is not null ? worse : mount;
                 }
             }
 
-            if (members.Count > 1 || point is null)
+            if (members.Count > 1 || mounted is null)
             {
                 found.Add(new HostUse(
                     HostUseKind.Storage,
-                    $"{title} is a member of the btrfs file system {uuid}{(point is null ? "" : $", which is mounted at {point}")}",
-                    point is null ? $"btrfs device scan --forget /dev/{name}" : $"umount {point}")
-                { IsRootFilesystem = point == "/" });
+                    $"{title} is a member of the btrfs file system {uuid}{(mounted is { } at ? $", which is mounted at {at.MountPoint}" : "")}",
+                    mounted is { } held ? _all.Remedy(held) : $"btrfs device scan --forget /dev/{name}")
+                { Essential = mounted is { } point ? _all.Essential(point) : null });
             }
         }
 

@@ -14,6 +14,7 @@ internal sealed partial class HostUses
     {
         ClassEntries entries = _interfaces.Read();
         InterfaceStack? stack = null;
+        Dictionary<PciAddress, HostUse>? elsewhere = null;
         using SysDir interfaces = SysDir.TryOpen(Path.Combine(sysfsRoot, "class/net"), out SysDir opened) ? opened : default;
         foreach (PciDevice device in driven.Values)
         {
@@ -32,8 +33,9 @@ internal sealed partial class HostUses
                 && Directory.Exists(Path.Combine(sysfsRoot, "bus/pci/devices", device.Address.ToString(), "net")))
             {
                 // sysfs shows only the interfaces of the network namespace that it was mounted in; the empty folder stays.
-                Add(uses, device.Address, new HostUse(
-                    HostUseKind.Network, "its interface is in another network namespace", "move it back: ip -n NAMESPACE link set INTERFACE netns 1"));
+                elsewhere ??= NetworkNamespaces.Find(procRoot);
+                Add(uses, device.Address, elsewhere.TryGetValue(device.Address, out HostUse? found) ? found : new HostUse(
+                    HostUseKind.Network, "its interface is in another network namespace", "Find that namespace (lsns -t net) and move the interface back to this one."));
             }
         }
     }
@@ -43,7 +45,8 @@ internal sealed partial class HostUses
     {
         private const uint InterfaceUp = 0x1;
         private readonly SysDir _interfaces;
-        private readonly HashSet<string> _defaultRoutes;
+        private readonly HashSet<string> _defaultRoutes4 = new(StringComparer.Ordinal);
+        private readonly HashSet<string> _defaultRoutes6;
         private readonly Dictionary<string, List<string>> _addresses = new(StringComparer.Ordinal);
         private readonly Dictionary<string, List<string>> _uppers = new(StringComparer.Ordinal);
 
@@ -52,12 +55,12 @@ internal sealed partial class HostUses
             _interfaces = interfaces;
             ReadUppers(virtuals);
             List<Route4> routes = NetText.ParseRoutes(Text(procRoot, "net/route"));
-            _defaultRoutes = NetText.ParseDefaultRoutes6(Text(procRoot, "net/ipv6_route"));
+            _defaultRoutes6 = NetText.ParseDefaultRoutes6(Text(procRoot, "net/ipv6_route"));
             foreach (Route4 route in routes)
             {
                 if (route is { Destination: 0, Mask: 0 })
                 {
-                    _defaultRoutes.Add(route.Interface);
+                    _defaultRoutes4.Add(route.Interface);
                 }
             }
 
@@ -83,14 +86,20 @@ internal sealed partial class HostUses
                 return;
             }
 
+            // The routes first: taking the interface down takes them along, and the remedies are followed in their order.
+            if (_defaultRoutes4.Contains(name))
+            {
+                found.Add(new HostUse(HostUseKind.Network, $"{title} carries a default route", $"ip route del default dev {name}"));
+            }
+
+            if (_defaultRoutes6.Contains(name))
+            {
+                found.Add(new HostUse(HostUseKind.Network, $"{title} carries an IPv6 default route", $"ip -6 route del default dev {name}"));
+            }
+
             if (_addresses.TryGetValue(name, out List<string>? addresses) && IsUp(name))
             {
                 found.Add(new HostUse(HostUseKind.Network, $"{title} is up with {string.Join(", ", addresses)}", $"ip link set {name} down"));
-            }
-
-            if (_defaultRoutes.Contains(name))
-            {
-                found.Add(new HostUse(HostUseKind.Network, $"{title} carries a default route", $"ip route del default dev {name}"));
             }
 
             // What is stacked on it: a master (bond, bridge, team, switch) that takes it whole, or VLANs, macvlans and the like.
@@ -154,17 +163,23 @@ internal sealed partial class HostUses
 /// <summary>The addresses of this host's interfaces from <c>getifaddrs</c>.</summary>
 internal static unsafe class InterfaceAddresses
 {
-    /// <summary>Adds them by interface, but for IPv6 link-local ones; false if <paramref name="procRoot"/> is no real procfs: then another host is looked at.</summary>
-    /// <exception cref="HostFault">The kernel does not tell.</exception>
-    public static bool TryRead(string procRoot, Dictionary<string, List<string>> addresses)
+    /// <summary>Whether a folder is a real procfs, and not a tree that looks like one of another host.</summary>
+    public static bool IsOfThisHost(string procRoot)
     {
         Libc.statfs_t stat;
         fixed (byte* path = Encoding.UTF8.GetBytes(procRoot + '\0'))
         {
-            if (Libc.statfs(path, &stat) != 0 || stat.f_type != Libc.PROC_SUPER_MAGIC)
-            {
-                return false;
-            }
+            return Libc.statfs(path, &stat) == 0 && stat.f_type == Libc.PROC_SUPER_MAGIC;
+        }
+    }
+
+    /// <summary>Adds them by interface, but for IPv6 link-local ones; false if <paramref name="procRoot"/> is no real procfs.</summary>
+    /// <exception cref="HostFault">The kernel does not tell.</exception>
+    public static bool TryRead(string procRoot, Dictionary<string, List<string>> addresses)
+    {
+        if (!IsOfThisHost(procRoot))
+        {
+            return false;
         }
 
         Libc.ifaddrs_t* first;

@@ -10,7 +10,8 @@ namespace AssignHub.Engine.Host;
 /// <param name="sysfsRoot">Where sysfs is mounted.</param>
 /// <param name="procRoot">Where /proc is mounted.</param>
 /// <param name="time">Its clock tells how old a change is.</param>
-internal sealed partial class HostUses(string sysfsRoot, string procRoot, TimeProvider time)
+/// <param name="dataDirectory">Where this service keeps its data, if it does: the file system that holds it is essential.</param>
+internal sealed partial class HostUses(string sysfsRoot, string procRoot, TimeProvider time, string? dataDirectory = null)
 {
     private readonly ClassIndex _blocks = new(Path.Combine(sysfsRoot, "class/block"), time);
     private readonly ClassIndex _interfaces = new(Path.Combine(sysfsRoot, "class/net"), time);
@@ -32,7 +33,7 @@ internal sealed partial class HostUses(string sysfsRoot, string procRoot, TimePr
                 Add(uses, device.Address, new HostUse(
                     HostUseKind.Display,
                     "it is the display that the firmware booted with, and carries the console",
-                    "choose another boot display in the firmware, or bind it to vfio-pci at boot (vfio-pci.ids=) and restart"));
+                    "Choose another boot display in the firmware, or bind it to vfio-pci at boot (vfio-pci.ids=) and restart."));
             }
 
             if (device.Driver is not null && !device.IsBridge && !VfioDrivers.IsVfio(device.Driver))
@@ -43,7 +44,7 @@ internal sealed partial class HostUses(string sysfsRoot, string procRoot, TimePr
 
         if (driven.Count > 0)
         {
-            Mounts mounts = new(procRoot);
+            Mounts mounts = new(procRoot, dataDirectory);
             ReadBlocks(driven, mounts, uses);
             ReadInterfaces(driven, uses);
             ReadVirtioMounts(driven, mounts, uses);
@@ -72,7 +73,7 @@ internal sealed partial class HostUses(string sysfsRoot, string procRoot, TimePr
                 if (shares)
                 {
                     mounted = true;
-                    Add(uses, device.Address, MountUse($"the share {mount.Source}", mount));
+                    Add(uses, device.Address, mounts.Use($"the share {mount.Source}", mount));
                 }
             }
 
@@ -82,8 +83,8 @@ internal sealed partial class HostUses(string sysfsRoot, string procRoot, TimePr
                 Add(uses, device.Address, new HostUse(
                     HostUseKind.Storage,
                     $"the root file system is an overlay over layers that cannot be seen, and the share{(tag is null ? "" : " " + tag)} may be one of them",
-                    "boot from something else than this share")
-                { IsRootFilesystem = true });
+                    "Boot the host from something else than this share.")
+                { Essential = Mounts.Root });
             }
         }
     }
@@ -111,9 +112,6 @@ internal sealed partial class HostUses(string sysfsRoot, string procRoot, TimePr
         return null;
     }
 
-    private static HostUse MountUse(string what, Mount mount) =>
-        new(HostUseKind.Storage, $"{what} is mounted at {mount.MountPoint}", $"umount {mount.MountPoint}") { IsRootFilesystem = mount.MountPoint == "/" };
-
     private static void Add(Dictionary<PciAddress, List<HostUse>> uses, PciAddress address, HostUse use)
     {
         if (!uses.TryGetValue(address, out List<HostUse>? list))
@@ -124,65 +122,6 @@ internal sealed partial class HostUses(string sysfsRoot, string procRoot, TimePr
         if (!list.Contains(use))
         {
             list.Add(use);
-        }
-    }
-
-    /// <summary>Mounts and swaps, read when first asked for.</summary>
-    private sealed class Mounts(string procRoot)
-    {
-        private List<Mount>? _all;
-        private HashSet<string>? _swaps;
-
-        /// <summary>Every mount that this process and the host's first process see.</summary>
-        public List<Mount> All => _all ??= ReadMounts();
-
-        /// <summary>The base names of swapped devices.</summary>
-        public HashSet<string> Swaps => _swaps ??= ReadSwaps();
-
-        private List<Mount> ReadMounts()
-        {
-            List<Mount> mounts = [];
-            if (SysDir.ReadText(Path.Combine(procRoot, "self/mountinfo")) is { } own)
-            {
-                MountText.ParseMounts(own, mounts);
-            }
-
-            // A service manager may give the service a mount namespace of its own; the host's is that of process 1.
-            if (Namespace("1") is { } first && first != Namespace("self")
-                && SysDir.ReadText(Path.Combine(procRoot, "1/mountinfo")) is { } hosts)
-            {
-                HashSet<Mount> seen = [.. mounts];
-                List<Mount> more = [];
-                MountText.ParseMounts(hosts, more);
-                mounts.AddRange(more.Where(seen.Add));
-            }
-
-            return mounts;
-        }
-
-        private HashSet<string> ReadSwaps() =>
-            [.. MountText.ParseSwaps(SysDir.ReadText(Path.Combine(procRoot, "swaps")) ?? "").Select(MountText.BaseName)];
-
-        private string? Namespace(string process)
-        {
-            if (!SysDir.TryOpen(Path.Combine(procRoot, process, "ns"), out SysDir dir))
-            {
-                return null;
-            }
-
-            using (dir)
-            {
-                Span<byte> buffer = stackalloc byte[64];
-                try
-                {
-                    return dir.TryReadLink("mnt"u8, buffer, out ReadOnlySpan<byte> link) ? Encoding.ASCII.GetString(link) : null;
-                }
-                catch (HostFault denied) when (denied.Errno is Errno.EACCES or Errno.EPERM)
-                {
-                    // Without the right to trace process 1 (a container, a plain user) its mounts cannot be told from one's own.
-                    return null;
-                }
-            }
         }
     }
 }

@@ -9,7 +9,8 @@ namespace AssignHub.Engine.Host;
 /// <param name="MountPoint">Where.</param>
 /// <param name="FileSystem">Its type.</param>
 /// <param name="Source">What was mounted: <c>/dev/nvme0n1p2</c>, a tag, a name.</param>
-internal readonly record struct Mount(string Device, string MountPoint, string FileSystem, string Source);
+/// <param name="Options">The file system's own options; kept of the root only.</param>
+internal readonly record struct Mount(string Device, string MountPoint, string FileSystem, string Source, string Options = "");
 
 /// <summary>Reads them.</summary>
 internal static class MountText
@@ -31,13 +32,37 @@ internal static class MountText
             }
 
             ReadOnlySpan<char> rest = line[(dash + 3)..];
-            if (rest.Split(tail, ' ') < 2)
+            int parts = rest.Split(tail, ' ');
+            if (parts < 2)
             {
                 continue;
             }
 
-            mounts.Add(new Mount(line[fields[2]].ToString(), Unescape(line[fields[4]]), rest[tail[0]].ToString(), Unescape(rest[tail[1]])));
+            string point = Unescape(line[fields[4]]);
+            mounts.Add(new Mount(
+                line[fields[2]].ToString(), point, rest[tail[0]].ToString(), Unescape(rest[tail[1]]), parts > 2 && point == "/" ? Unescape(rest[tail[2]]) : ""));
         }
+    }
+
+    /// <summary>The folders that an overlay file system is made of: <c>rw,lowerdir=/media/root-ro,upperdir=/media/root-rw/overlay,workdir=…</c>.</summary>
+    public static IEnumerable<string> Layers(string options) =>
+        options.Split(',').Where(static option => option.Split('=')[0] is "lowerdir" or "lowerdir+" or "datadir+" or "upperdir")
+            .SelectMany(static option => option[(option.IndexOf('=', StringComparison.Ordinal) + 1)..].Split(':', StringSplitOptions.RemoveEmptyEntries));
+
+    /// <summary>The mount that holds a path: the one deepest on the way to it, of several at one place the last.</summary>
+    public static Mount? Holding(IEnumerable<Mount> mounts, string path)
+    {
+        Mount? holding = null;
+        foreach (Mount mount in mounts)
+        {
+            bool above = mount.MountPoint == "/" || path == mount.MountPoint || path.StartsWith(mount.MountPoint + "/", StringComparison.Ordinal);
+            if (above && mount.MountPoint.Length >= (holding?.MountPoint.Length ?? 0))
+            {
+                holding = mount;
+            }
+        }
+
+        return holding;
     }
 
     /// <summary>

@@ -53,7 +53,7 @@ public sealed class OpenDeviceFiles(string sysfsRoot, string procRoot, string de
                     Add(uses, device.Address, new HostUse(
                         HostUseKind.Storage,
                         $"{file} is in exclusive use: a mount, a mapped device, or a pool (ZFS)",
-                        $"end that use (umount, dmsetup remove, zpool export) until blockdev --rereadpt {file} is not refused"));
+                        $"End that use (umount, dmsetup remove, zpool export) until blockdev --rereadpt {file} is not refused."));
                 }
             }
         }
@@ -63,7 +63,7 @@ public sealed class OpenDeviceFiles(string sysfsRoot, string procRoot, string de
             foreach ((string file, GroupHolder holder) in _processes.FindFiles(files.Keys.ToHashSet(StringComparer.Ordinal), cancellation))
             {
                 Add(uses, files[file], new HostUse(
-                    HostUseKind.Process, $"{holder.Command} (process {holder.Pid}) has {file} open", $"end process {holder.Pid}"));
+                    HostUseKind.Process, $"{holder.Command} (process {holder.Pid}) has {file} open", $"kill {holder.Pid}"));
             }
         }
 

@@ -83,7 +83,7 @@ public enum StepState
 /// <param name="Detail">In words.</param>
 public sealed record Problem(ProblemCode Code, string Detail)
 {
-    /// <summary>All refusals that apply, if it is a refusal.</summary>
+    /// <summary>Every reason that applies, with what would clear it.</summary>
     public ImmutableArray<Refusal> Refusals { get; init; } = [];
     /// <summary>Of a host fault: what was tried.</summary>
     public string? Operation { get; init; }

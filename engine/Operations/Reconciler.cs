@@ -60,6 +60,11 @@ public sealed partial class Reconciler(
                 LogScanFailed(logger, fault);
             }
 
+            foreach (Override over in ledger.Inventory.Overrides.Values.Where(over => over.Until <= clock.GetUtcNow()))
+            {
+                await SubmitAsync(new ClearOverride(over.Address), cancellation).ConfigureAwait(false);
+            }
+
             foreach (Guest guest in ledger.Inventory.Guests.Values.Where(guest => guest.State is GuestState.Running or GuestState.Paused))
             {
                 TrimLogs(guest.Name);

@@ -11,12 +11,19 @@ internal static class StepFailures
     /// <summary>The problem that an exception of a step is.</summary>
     public static Problem Explain(Exception error, Step step) => error switch
     {
-        HostFault fault => new Problem(ProblemCode.HostFault, fault.Message) { Operation = fault.Operation, Errno = fault.Errno.ToString() },
-        QemuException qemu => new Problem(CodeOf(qemu.Fault), $"{step.Action} of {step.Subject}: {qemu.Message}") { Qemu = qemu.Fault.Description },
+        HostFault fault => Of(Refusals.HostFailed(step.Subject, fault.Message)) with { Operation = fault.Operation, Errno = fault.Errno.ToString() },
+        QemuException { Fault.Cause: QemuCause.GuestKeepsDevice } kept when step is UnplugDevice unplug =>
+            Of(Refusals.UnplugTimeout(unplug.Guest, unplug.Device)) with { Qemu = kept.Fault.Description },
+        QemuException qemu => Of(Refusals.QemuFailed(CodeOf(qemu.Fault), step.Subject, $"{step.Action} of {step.Subject}: {qemu.Message}")) with
+        {
+            Qemu = qemu.Fault.Description,
+        },
         StoreConflictException conflict => new Problem(ProblemCode.ContainerExists, conflict.Message),
         OperationCanceledException => new Problem(ProblemCode.Busy, $"Cancelled during {step.Action} of {step.Subject}."),
-        _ => new Problem(ProblemCode.InternalError, $"{step.Action} of {step.Subject} failed inside AssignHub: {error.Message}"),
+        _ => Of(Refusals.Bug(step.Subject, $"{step.Action} of {step.Subject} failed inside AssignHub: {error.Message}")),
     };
+
+    private static Problem Of(Refusal refusal) => new(refusal.Code, refusal.Message) { Refusals = [refusal] };
 
     /// <summary>The contract's name for QEMU's fault, as a code.</summary>
     public static ProblemCode CodeOf(QemuFault fault) =>

@@ -22,6 +22,8 @@ namespace AssignHub.Engine.Rules;
 [JsonDerivedType(typeof(AttachDevice), "attachDevice")]
 [JsonDerivedType(typeof(DetachDevice), "detachDevice")]
 [JsonDerivedType(typeof(SettleGuest), "settleGuest")]
+[JsonDerivedType(typeof(SetOverride), "setOverride")]
+[JsonDerivedType(typeof(ClearOverride), "clearOverride")]
 public abstract record Change
 {
     /// <summary>When it was asked for; marks what it creates.</summary>
@@ -132,6 +134,20 @@ public sealed record SettleGuest(string Guest, string? LastWords) : Change
 {
     /// <inheritdoc/>
     public override string Subject => Names.Guest(Guest);
+}
+
+/// <summary>Let a device be taken for a while although the host uses it.</summary>
+public sealed record SetOverride(PciAddress Device, string Reason, string Actor, TimeSpan For) : Change
+{
+    /// <inheritdoc/>
+    public override string Subject => Device.ToString();
+}
+
+/// <summary>End that before its time.</summary>
+public sealed record ClearOverride(PciAddress Device) : Change
+{
+    /// <inheritdoc/>
+    public override string Subject => Device.ToString();
 }
 
 /// <summary>How subjects are written, in refusals, steps, operations and holds alike.</summary>

@@ -24,6 +24,11 @@ public static class Claims
             refusals.Add(Refusals.VfioUnavailable());
         }
 
+        if (group.NoIommu)
+        {
+            refusals.Add(Refusals.NoIommu(group.Number));
+        }
+
         if (world.ContainerOf(group) is { } owner)
         {
             refusals.Add(Refusals.GroupOwned(group.Number, owner));
@@ -113,19 +118,33 @@ public static class Claims
             container = container with { Guest = guest };
         }
 
+        // A container of long ago may have lost its devices to the host at a boot, and the host uses them now.
+        ImmutableArray<PciDevice> toMove = [.. ToMove(world, container)];
+        ImmutableArray<Refusal> used = [.. toMove.SelectMany(device => Overrides.RefusalsFor(world, device))];
+        if (!used.IsEmpty)
+        {
+            draft.Refuse(used);
+            return null;
+        }
+
+        foreach (string warning in toMove.SelectMany(device => Overrides.WarningsFor(world, device)))
+        {
+            draft.Warn(warning);
+        }
+
         draft.Inventory = draft.Inventory.With(container);
-        Prepare(draft, group, container, openDevices);
+        Prepare(draft, group, container, toMove, openDevices);
         return container;
     }
 
+    /// <summary>The devices of a container that are not on VFIO.</summary>
+    private static IEnumerable<PciDevice> ToMove(World world, Container container) =>
+        container.Endpoints.Where(member => world.Host.Devices.ContainsKey(member.Address))
+            .Select(member => world.Host.Devices[member.Address]).Where(device => !VfioDrivers.IsVfio(device.Driver));
+
     /// <summary>The steps between what is and a container whose devices are all on VFIO.</summary>
-    private static void Prepare(Draft draft, IommuGroup group, Container container, bool openDevices)
+    private static void Prepare(Draft draft, IommuGroup group, Container container, ImmutableArray<PciDevice> toMove, bool openDevices)
     {
-        ImmutableArray<PciDevice> toMove =
-        [
-            .. container.Endpoints.Where(member => draft.World.Host.Devices.ContainsKey(member.Address))
-                .Select(member => draft.World.Host.Devices[member.Address]).Where(device => !VfioDrivers.IsVfio(device.Driver)),
-        ];
         if (container.State != ContainerState.Preparing && toMove.IsEmpty)
         {
             return;
@@ -183,11 +202,14 @@ public static class Claims
         foreach (ContainerMember member in container.Endpoints)
         {
             // Also where the driver is right already: driver_override has to go. A device that is gone has nothing to restore.
-            if (draft.World.Host.Devices.ContainsKey(member.Address))
+            if (draft.World.Host.Devices.TryGetValue(member.Address, out PciDevice? device))
             {
-                draft.Do(new RestoreDriver(member.Address, member.OriginalDriver, member.OriginalDriver is null
-                    ? "it had no driver before the claim"
-                    : "it was on this driver before the claim"));
+                bool used = !VfioDrivers.IsVfio(device.Driver) && !device.HostUses.IsEmpty;
+                draft.Do(used
+                    ? new RestoreDriver(member.Address, device.Driver, "the host has it back already, and uses it")
+                    : new RestoreDriver(member.Address, member.OriginalDriver, member.OriginalDriver is null
+                        ? "it had no driver before the claim"
+                        : "it was on this driver before the claim"));
             }
         }
 
@@ -230,11 +252,7 @@ public static class Claims
             return;
         }
 
-        foreach (HostUse use in member.HostUses)
-        {
-            refusals.Add(Refusals.InUseByHost(member, use));
-        }
-
+        refusals.AddRange(Overrides.RefusalsFor(world, member));
         if (member.Sriov is { NumVfs: > 0 })
         {
             refusals.Add(Refusals.HasVfs(member));

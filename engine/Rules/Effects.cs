@@ -62,6 +62,8 @@ public static class Effects
         DropGuest drop => Forget(inventory, drop.Guest),
         CheckDevices => outcome.Quarantined.Aggregate(inventory, (next, quarantine) =>
             next with { Quarantined = next.Quarantined.SetItem(quarantine.Address, quarantine) }),
+        RecordOverride record => inventory with { Overrides = inventory.Overrides.SetItem(record.Override.Address, record.Override) },
+        DropOverride drop => inventory with { Overrides = inventory.Overrides.Remove(drop.Device) },
         _ => inventory,
     };
 

@@ -56,6 +56,12 @@ public static class Planner
             case SettleGuest settle:
                 GuestLife.Plan(draft, settle);
                 break;
+            case SetOverride set:
+                Overrides.Plan(draft, set);
+                break;
+            case ClearOverride clear:
+                Overrides.Plan(draft, clear);
+                break;
             default:
                 throw new ArgumentOutOfRangeException(nameof(change), change, "a change that the planner does not know");
         }

@@ -83,7 +83,9 @@ public static class Refusals
 
     /// <summary>The host needs the device.</summary>
     public static Refusal InUseByHost(PciDevice device, HostUse use) => new(
-        ProblemCode.DeviceInUseByHost, device.Address.ToString(), $"The host uses {device.Address}: {use.Detail}.", use.Remedy) { BlockedBy = [use.Detail] };
+        ProblemCode.DeviceInUseByHost, device.Address.ToString(),
+        $"The host uses {device.Address}: {use.Detail}.{(use.Essential is { } part ? $" No override lifts that, for {part} is there." : "")}",
+        use.Remedy) { BlockedBy = [use.Detail] };
 
     /// <summary>The device did not answer after a reset.</summary>
     public static Refusal Quarantined(Quarantine quarantine) => new(
@@ -161,4 +163,27 @@ public static class Refusals
     /// <summary>Every user of the range belongs to a guest.</summary>
     public static Refusal NoUserLeft(string guest) => new(
         ProblemCode.Busy, Names.Guest(guest), "Every user of the range for guests' processes belongs to a guest.", "Delete a guest.");
+
+    /// <summary>The guest's system did not give the device back.</summary>
+    public static Refusal UnplugTimeout(string guest, PciAddress device) => new(
+        ProblemCode.UnplugTimeout, device.ToString(), $"Guest {guest} was asked to let go of {device}, and has not done so in time.",
+        $"End its use inside the guest, or take it without asking: DELETE /v1/guests/{guest}/devices/{device}?force=true.") { BlockedBy = [Names.Guest(guest)] };
+
+    /// <summary>QEMU refused or failed; the code says what its words mean, as far as that is known.</summary>
+    public static Refusal QemuFailed(ProblemCode code, string subject, string message) => new(code, subject, message, code == ProblemCode.MemoryLockExceeded
+        ? "The host could not pin the guest's memory: free memory there, or give the guest less."
+        : "QEMU's own words are in qemu; what had been done was undone, so the same request may be sent again when their cause is gone.");
+
+    /// <summary>The kernel refused or failed.</summary>
+    public static Refusal HostFailed(string subject, string message) => new(
+        ProblemCode.HostFault, subject, message, "The kernel's log says more (dmesg); what had been done was undone, so the same request may be sent again when the cause is gone.");
+
+    /// <summary>A bug of AssignHub.</summary>
+    public static Refusal Bug(string subject, string message) => new(
+        ProblemCode.InternalError, subject, message, "Report it, with the service's log of that time.");
+
+    /// <summary>There is no IOMMU behind the group: its devices could reach all memory.</summary>
+    public static Refusal NoIommu(int group) => new(
+        ProblemCode.NoiommuRefused, Names.Group(group), $"Group {group} is one of vfio's no-IOMMU mode: nothing keeps its devices from the host's memory.",
+        "Switch on VT-d or AMD-Vi in the firmware, boot with intel_iommu=on (Intel), and leave vfio.enable_unsafe_noiommu_mode off.");
 }

@@ -23,6 +23,7 @@ public static class Scope
             ResetDevice reset => [reset.Device],
             AttachDevice attach => [attach.Device],
             DetachDevice detach => [detach.Device],
+            SetOverride set => [set.Device],
             CreateGuest create => create.Spec.Devices,
             _ when GuestOf(change) is { } name && world.Inventory.Guests.TryGetValue(name, out Guest? guest) => [.. guest.Devices.Keys],
             _ => [],

@@ -2,6 +2,7 @@
 
 using System.Collections.Immutable;
 using System.Text.Json.Serialization;
+using AssignHub.Engine.Desired;
 using AssignHub.Engine.Pci;
 
 namespace AssignHub.Engine.Rules;
@@ -26,6 +27,8 @@ namespace AssignHub.Engine.Rules;
 [JsonDerivedType(typeof(ResetBelow), "resetBelow")]
 [JsonDerivedType(typeof(ResetFunction), "resetFunction")]
 [JsonDerivedType(typeof(CheckDevices), "checkDevices")]
+[JsonDerivedType(typeof(RecordOverride), "recordOverride")]
+[JsonDerivedType(typeof(DropOverride), "dropOverride")]
 public abstract record Step(string Reason)
 {
     /// <summary>What it is called: <c>bindVfio</c>.</summary>
@@ -173,6 +176,20 @@ public sealed record CheckDevices(ImmutableArray<CheckedDevice> Devices, string 
 {
     /// <inheritdoc/>
     public override string Subject => string.Join(' ', Devices.Select(device => device.Address));
+}
+
+/// <summary>Write down that a device may be taken although the host uses it; the step's event is the audit's record.</summary>
+public sealed record RecordOverride(Override Override, string Reason) : Step(Reason)
+{
+    /// <inheritdoc/>
+    public override string Subject => Override.Address.ToString();
+}
+
+/// <summary>Forget that.</summary>
+public sealed record DropOverride(PciAddress Device, string Reason) : Step(Reason)
+{
+    /// <inheritdoc/>
+    public override string Subject => Device.ToString();
 }
 
 /// <summary>A device and how it has to answer.</summary>

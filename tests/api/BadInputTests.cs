@@ -56,6 +56,16 @@ public sealed class BadInputTests(Hub hub) : IClassFixture<Hub>
     [InlineData("POST", "/v1/guests", """{ "name": "a", "networks": [ { "mac": "01:00:00:00:00:00" } ] }""", 400, "validation_failed")]
     [InlineData("POST", "/v1/guests", """{ "name": "a", "labels": { "k": null } }""", 400, "validation_failed")]
     [InlineData("POST", "/v1/guests", """{ "name": "a", "guestIommu": 1 }""", 400, "validation_failed")]
+    [InlineData("PUT", "/v1/devices/0000:02:00.0/override", null, 415, "unsupported_media_type")]
+    [InlineData("PUT", "/v1/devices/0000:02:00.0/override", "{}", 400, "validation_failed")]
+    [InlineData("PUT", "/v1/devices/0000:02:00.0/override", """{ "reason": "because" }""", 400, "validation_failed")]
+    [InlineData("PUT", "/v1/devices/0000:02:00.0/override", """{ "reason": " ", "expiresInSeconds": 60 }""", 400, "validation_failed")]
+    [InlineData("PUT", "/v1/devices/0000:02:00.0/override", """{ "reason": "a\nb", "expiresInSeconds": 60 }""", 400, "validation_failed")]
+    [InlineData("PUT", "/v1/devices/0000:02:00.0/override", """{ "reason": "because", "expiresInSeconds": 0 }""", 400, "validation_failed")]
+    [InlineData("PUT", "/v1/devices/0000:02:00.0/override", """{ "reason": "because", "expiresInSeconds": 604801 }""", 400, "validation_failed")]
+    [InlineData("PUT", "/v1/devices/0000:7f:00.0/override", """{ "reason": "because", "expiresInSeconds": 60 }""", 404, "device_not_found")]
+    [InlineData("PUT", "/v1/devices/0000:03:00.0/override", """{ "reason": "because", "expiresInSeconds": 60 }""", 409, "device_is_bridge")]
+    [InlineData("DELETE", "/v1/devices/0000:7f:00.0/override", null, 404, "device_not_found")]
     [InlineData("POST", "/v1/guests/nobody/start", null, 404, "guest_not_found")]
     [InlineData("POST", "/v1/guests/nobody/devices", """{ "address": "0000:01:00.0" }""", 404, "guest_not_found")]
     [InlineData("DELETE", "/v1/guests/nobody/devices/1:0", null, 400, "validation_failed")]
@@ -68,6 +78,8 @@ public sealed class BadInputTests(Hub hub) : IClassFixture<Hub>
         Assert.Equal(wantedStatus, (int?)problem!["status"]);
         Assert.NotEqual("", (string?)problem["detail"]);
         Assert.NotEqual("", (string?)problem["traceId"]);
+        Assert.All(problem["refusals"]!.AsArray(), refusal => Assert.NotEqual("", (string?)refusal!["remedy"]));
+        Assert.NotEmpty(problem["refusals"]!.AsArray());
     }
 
     [Fact]

@@ -41,6 +41,9 @@ public sealed class SwitchPromises(SwitchLab lab) : TopologyPromises(lab);
 [Collection("functions lab")]
 public sealed class FunctionsPromises(FunctionsLab lab) : TopologyPromises(lab);
 
+[Collection("hostuse lab")]
+public sealed class HostUsePromises(HostUseLab lab) : TopologyPromises(lab);
+
 [Collection("sriov lab")]
 public sealed class SriovPromises(SriovLab lab) : TopologyPromises(lab)
 {

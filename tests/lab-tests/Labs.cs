@@ -49,6 +49,8 @@ public sealed class FunctionsLab(IMessageSink messages) : LabFixture("functions"
 
 public sealed class SriovLab(IMessageSink messages) : LabFixture("sriov", messages);
 
+public sealed class HostUseLab(IMessageSink messages) : LabFixture("hostuse", messages);
+
 // Collections without parallel runs: two labs at once would only slow each other down on a small machine.
 [CollectionDefinition("sample lab", DisableParallelization = true)]
 public sealed class SampleLabs : ICollectionFixture<SampleLab>;
@@ -67,3 +69,6 @@ public sealed class FunctionsLabs : ICollectionFixture<FunctionsLab>;
 
 [CollectionDefinition("sriov lab", DisableParallelization = true)]
 public sealed class SriovLabs : ICollectionFixture<SriovLab>;
+
+[CollectionDefinition("hostuse lab", DisableParallelization = true)]
+public sealed class HostUseLabs : ICollectionFixture<HostUseLab>;

@@ -11,8 +11,6 @@ namespace AssignHub.Tests.Lab;
 public sealed class StoryTests(SampleLab lab, ITestOutputHelper output) : IAsyncLifetime
 {
     private const string Nic = "0000:01:00.0";
-    private const string Disk = "0000:02:00.0";
-    private const string Edu = "0000:04:01.0";
     private static readonly string[] Shared = ["0000:04:01.0", "0000:04:02.0", "0000:04:03.0"];
 
     private readonly HubInLab _hub = new(lab.Host, Repository.Service);
@@ -26,47 +24,6 @@ public sealed class StoryTests(SampleLab lab, ITestOutputHelper output) : IAsync
     public Task Story_OnTheSampleTopology_Holds() => PlayAsync(lab, _hub, output);
 
     [Fact]
-    public async Task Claim_OfADiskThatIsMounted_IsRefusedUntilItIsNot()
-    {
-        await lab.Host.RunAsync("mkdir -p /mnt/used && mke2fs -q /dev/nvme0n1 32M && mount /dev/nvme0n1 /mnt/used");
-        using HubClient client = _hub.Client();
-        string before = await _kernel.BindingsAsync();
-        try
-        {
-            HubAnswer refused = await client.PostAsync("/v1/containers", new JsonObject { ["device"] = Disk });
-
-            Assert.Equal((409, "device_in_use_by_host"), ((int)refused.Status, refused.Code));
-            Assert.Contains("/mnt/used", refused.Text, StringComparison.Ordinal);
-            Assert.Equal(before, await _kernel.BindingsAsync());
-        }
-        finally
-        {
-            await lab.Host.RunAsync("umount /mnt/used && printf assignhub-disk-0 | dd of=/dev/nvme0n1 conv=notrunc status=none && sync");
-        }
-
-        await client.ClaimAndReleaseAsync(Disk);
-    }
-
-    [Theory]
-    [InlineData(Disk, "/dev/nvme0n1")]
-    [InlineData(Edu, $"/sys/bus/pci/devices/{Edu}/resource0")]
-    public async Task Claim_OfADeviceWhoseFileAProcessHolds_IsRefusedUntilItEnds(string device, string file)
-    {
-        string pid = await HoldAsync(file);
-        using HubClient client = _hub.Client();
-        string before = await _kernel.BindingsAsync();
-
-        HubAnswer refused = await client.PostAsync("/v1/containers", new JsonObject { ["device"] = device });
-
-        Assert.Equal((409, "device_in_use_by_host"), ((int)refused.Status, refused.Code));
-        Assert.Contains($"sleep (process {pid})", refused.Text, StringComparison.Ordinal);
-        Assert.Equal(before, await _kernel.BindingsAsync());
-
-        await LetGoAsync(pid);
-        await client.ClaimAndReleaseAsync(device);
-    }
-
-    [Fact]
     public async Task Claim_OfAGroupThatAForeignProcessHolds_IsRefusedUntilItEnds()
     {
         int group = await _kernel.GroupAsync(Nic);
@@ -75,7 +32,7 @@ public sealed class StoryTests(SampleLab lab, ITestOutputHelper output) : IAsync
             cd /sys/bus/pci/devices/{Nic}
             echo vfio-pci >driver_override; echo {Nic} >driver/unbind; echo {Nic} >/sys/bus/pci/drivers_probe
             """);
-        string pid = await HoldAsync($"/dev/vfio/{group}");
+        string pid = await lab.Host.HoldAsync($"/dev/vfio/{group}");
         using HubClient client = _hub.Client();
         string before = await _kernel.BindingsAsync();
 
@@ -87,7 +44,8 @@ public sealed class StoryTests(SampleLab lab, ITestOutputHelper output) : IAsync
         Assert.Equal("foreign", (string?)shown.Body!["owner"]);
         Assert.Equal(before, await _kernel.BindingsAsync());
 
-        await LetGoAsync(pid);
+        await lab.Host.RunAsync($"kill {pid}");
+        await lab.Host.EndedAsync(pid);
         await client.ClaimAndReleaseAsync(Nic);
         await lab.Host.RunAsync($"""
             cd /sys/bus/pci/devices/{Nic}
@@ -208,16 +166,6 @@ public sealed class StoryTests(SampleLab lab, ITestOutputHelper output) : IAsync
             throw;
         }
     }
-
-    /// <summary>Starts a process in the lab that holds a file open, and gives its id.</summary>
-    private async Task<string> HoldAsync(string file) => (await lab.Host.RunAsync($"""
-        setsid bash -c 'exec 9<>{file}; echo $$ >/run/holder.pid; exec sleep 300' </dev/null >/dev/null 2>&1 &
-        for i in $(seq 50); do [ -s /run/holder.pid ] && break; sleep 0.1; done
-        cat /run/holder.pid
-        """)).Trim();
-
-    private Task LetGoAsync(string pid) =>
-        lab.Host.RunAsync($"kill {pid}; while kill -0 {pid} 2>/dev/null; do sleep 0.05; done; rm /run/holder.pid");
 }
 
 /// <summary>The same story where containers are iommufd contexts, and the guest gets open files.</summary>

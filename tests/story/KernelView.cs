@@ -13,11 +13,14 @@ public sealed class KernelView(LabHost lab)
     public async Task<string> DriverAsync(string address) =>
         (await lab.RunAsync($"basename \"$(readlink /sys/bus/pci/devices/{address}/driver)\"").ConfigureAwait(false)).Trim();
 
-    /// <summary>Every device's driver and override, a line each: what must be the same after a refusal as before.</summary>
+    /// <summary>Every device's driver and override, VFIO's files and the modules that are loaded, a line each: what must be the same after a refusal as before.</summary>
     public Task<string> BindingsAsync() => lab.RunAsync("""
         cd /sys/bus/pci/devices
-        find */driver -maxdepth 0 -printf '%p %l\n'; grep . */driver_override; ls /dev/vfio 2>/dev/null || true
+        find */driver -maxdepth 0 -printf '%p %l\n'; grep . */driver_override; ls -l /dev/vfio 2>/dev/null; cut -d' ' -f1 /proc/modules
         """);
+
+    /// <summary>A shell command that prints the disk of an NVMe controller: its path to it (<c>nvme0c0n1</c>) has the disk's name and the controller's number.</summary>
+    public static string DiskOf(string controller) => $"ls /sys/bus/pci/devices/{controller}/nvme/nvme* | grep -E '^nvme[0-9]+(c[0-9]+)?n[0-9]+$' | sed 's/c[0-9]*n/n/'";
 
     /// <summary>The groups that have a file, as VFIO shows them.</summary>
     public async Task<int[]> VfioGroupsAsync() =>

@@ -62,12 +62,12 @@ public sealed partial class SyntheticHost
     }
 
     /// <summary>Mounts anything.</summary>
-    public SyntheticHost MountSource(string number, string source, string mountPoint, string fileSystem)
+    public SyntheticHost MountSource(string number, string source, string mountPoint, string fileSystem, string options = "rw")
     {
         ArgumentNullException.ThrowIfNull(mountPoint);
         string escaped = mountPoint.Replace(" ", "\\040", StringComparison.Ordinal);
         Append("self/mountinfo", string.Create(
-            CultureInfo.InvariantCulture, $"{_mount++} 22 {number} / {escaped} rw,relatime shared:1 - {fileSystem} {source} rw\n"));
+            CultureInfo.InvariantCulture, $"{_mount++} 22 {number} / {escaped} rw,relatime shared:1 - {fileSystem} {source} {options}\n"));
         return this;
     }
 

@@ -16,6 +16,15 @@ public sealed class LabAssets
     public const string GuestCommandLine =
         "console=ttyS0 quiet tsc=reliable hpet=disable no_timer_check mitigations=off init_on_alloc=0 nokaslr nowatchdog audit=0 apparmor=0 random.trust_cpu=on";
 
+    // What the lab's own code runs on the machine, and what its tests run inside, where the machine's programs are: disks and networks as
+    // a host uses them. Each with the package that Debian and Ubuntu have it in.
+    private static readonly (string Program, string Package)[] Programs =
+    [
+        ("qemu-system-x86_64", "qemu-system-x86"), ("depmod", "kmod"), ("xz", "xz-utils"),
+        ("mke2fs", "e2fsprogs"), ("mount", "mount"), ("dmsetup", "dmsetup"), ("cryptsetup", "cryptsetup-bin"), ("lvm", "lvm2"), ("mdadm", "mdadm"), ("ip", "iproute2"),
+        ("strace", "strace"),
+    ];
+
     private LabAssets(string cache, string kernel, string hostInitrd, string guestInitrd)
     {
         CacheDirectory = cache;
@@ -75,25 +84,12 @@ public sealed class LabAssets
 
     private static IEnumerable<string> Missing()
     {
-        if (Tool.Find("qemu-system-x86_64") is null)
+        foreach ((string program, string package) in Programs)
         {
-            yield return "qemu-system-x86";
-        }
-
-        if (Tool.Find("depmod") is null)
-        {
-            yield return "kmod";
-        }
-
-        // The crash tests kill the service at a write of their choice with it.
-        if (Tool.Find("strace") is null)
-        {
-            yield return "strace";
-        }
-
-        if (Tool.Find("xz") is null)
-        {
-            yield return "xz-utils";
+            if (Tool.Find(program) is null)
+            {
+                yield return package;
+            }
         }
 
         // Names for the devices; AssignHub reads the distribution's list.

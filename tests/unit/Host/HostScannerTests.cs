@@ -2,8 +2,10 @@
 
 using System.Diagnostics;
 using AssignHub.Engine;
+using AssignHub.Engine.Desired;
 using AssignHub.Engine.Host;
 using AssignHub.Engine.Pci;
+using AssignHub.Engine.Rules;
 using AssignHub.Engine.Vfio;
 using AssignHub.Synthetic;
 
@@ -47,6 +49,18 @@ public sealed class HostScannerTests : IDisposable
         Assert.Equal("DMA-FQ", state.Groups[13].Type);
         Assert.Equal([new ReservedRegion(0xFEE00000, 0xFEEFFFFF, "msi")], state.Groups[13].ReservedRegions.AsEnumerable());
         Assert.True(state.Vfio.IommuEnabled && state.Vfio.Available && state.Vfio.ModuleLoaded);
+    }
+
+    [Fact]
+    public void Scan_GroupOfTheNoIommuMode_IsMarkedAndNotClaimable()
+    {
+        File.WriteAllText(Path.Combine(_host.SysfsRoot, "kernel/iommu_groups/11/name"), "vfio-noiommu\n");
+
+        HostState state = _scanner.Scan();
+
+        Assert.True(state.Groups[11].NoIommu);
+        Assert.False(state.Groups[13].NoIommu);
+        Assert.Contains(Claims.RefusalsFor(new World(state, Inventory.Empty), state.Groups[11]), refusal => refusal.Code == ProblemCode.NoiommuRefused);
     }
 
     [Fact]

@@ -22,16 +22,49 @@ public sealed class HostUsesTests : IDisposable
         _host.Mount("nvme0n1p2", "/var/lib/my data");
 
         Assert.Equal(
-            new HostUse(HostUseKind.Storage, "nvme0n1p2 is mounted at /var/lib/my data", "umount /var/lib/my data"), Assert.Single(Uses(Disk)));
+            new HostUse(HostUseKind.Storage, "nvme0n1p2 is mounted at /var/lib/my data", "umount '/var/lib/my data'"), Assert.Single(Uses(Disk)));
     }
 
     [Fact]
-    public void Uses_RootFileSystem_IsMarked()
+    public void Uses_RootFileSystem_IsEssential()
     {
         AddNvme(Disk, "nvme0n1", 1);
         _host.Mount("nvme0n1p1", "/");
 
-        Assert.True(Assert.Single(Uses(Disk)).IsRootFilesystem);
+        HostUse use = Assert.Single(Uses(Disk));
+
+        Assert.Equal("the root file system", use.Essential);
+        Assert.Equal("Boot the host from another device.", use.Remedy);
+    }
+
+    [Theory]
+    [InlineData("/srv", true)]
+    [InlineData("/srv/hub", true)]
+    [InlineData("/srv/hu", false)]
+    [InlineData("/var", false)]
+    public void Uses_MountThatHoldsTheDataDirectory_IsEssential(string mountPoint, bool essential)
+    {
+        AddNvme(Disk, "nvme0n1", 1);
+        AddNvme(Other, "nvme1n1", 0);
+        _host.Mount("nvme1n1", "/").Mount("nvme0n1p1", mountPoint);
+
+        HostUse use = Assert.Single(Scanner("/srv/hub").Scan().Devices[Disk].HostUses);
+
+        Assert.Equal(essential ? "AssignHub's data directory" : null, use.Essential);
+        Assert.Equal(essential ? "Stop AssignHub, move /srv/hub to another file system, and start it there with --data." : $"umount {mountPoint}", use.Remedy);
+    }
+
+    [Fact]
+    public void Uses_DataDirectoryOnBtrfsOverTwoDisks_IsEssentialOnBoth()
+    {
+        AddNvme(Disk, "nvme0n1", 0);
+        AddNvme(Other, "nvme1n1", 0);
+        _host.AddBtrfs("11111111-2222-3333-4444-555555555555", "nvme0n1", "nvme1n1").Mount("nvme0n1", "/srv", "btrfs");
+
+        HostState state = Scanner("/srv/hub").Scan();
+
+        Assert.All(state.Devices[Disk].HostUses, static use => Assert.Equal("AssignHub's data directory", use.Essential));
+        Assert.Equal("AssignHub's data directory", Assert.Single(state.Devices[Other].HostUses).Essential);
     }
 
     [Fact]
@@ -44,22 +77,21 @@ public sealed class HostUsesTests : IDisposable
     }
 
     [Fact]
-    public void Uses_LogicalVolumeOnEncryptedPartition_NamesTheWholeStack()
+    public void Uses_LogicalVolumeOnEncryptedPartition_NamesTheWholeStackFromTheTop()
     {
         AddNvme(Disk, "nvme0n1", 2);
-        _host.AddHolder("dm-0", "crypt", "CRYPT-LUKS2-1", "nvme0n1p2").AddHolder("dm-1", "my--vg-root", "LVM-1", "dm-0").Mount("dm-1", "/");
+        _host.AddHolder("dm-0", "crypt", "CRYPT-LUKS2-1", "nvme0n1p2").AddHolder("dm-1", "my--vg-root", "LVM-1", "dm-0").Mount("dm-1", "/srv");
 
         List<HostUse> uses = Uses(Disk);
 
         Assert.Equal(
             [
-                "nvme0n1p2 is part of the encrypted device crypt",
+                "the logical volume my-vg/root on the encrypted device crypt on nvme0n1p2 is mounted at /srv",
                 "the encrypted device crypt on nvme0n1p2 is part of the logical volume my-vg/root",
-                "the logical volume my-vg/root on the encrypted device crypt on nvme0n1p2 is mounted at /",
+                "nvme0n1p2 is part of the encrypted device crypt",
             ],
             uses.Select(static use => use.Detail));
-        Assert.Equal(["cryptsetup close crypt", "lvchange -an my-vg/root", "umount /"], uses.Select(static use => use.Remedy));
-        Assert.True(uses[2].IsRootFilesystem);
+        Assert.Equal(["umount /srv", "lvchange -an my-vg/root", "cryptsetup close crypt"], uses.Select(static use => use.Remedy));
     }
 
     [Fact]
@@ -113,8 +145,8 @@ public sealed class HostUsesTests : IDisposable
 
         Assert.Equal(
             [
-                new HostUse(HostUseKind.Network, "eth0 is up with 192.0.2.2, 2001:db8::2", "ip link set eth0 down"),
                 new HostUse(HostUseKind.Network, "eth0 carries a default route", "ip route del default dev eth0"),
+                new HostUse(HostUseKind.Network, "eth0 is up with 192.0.2.2, 2001:db8::2", "ip link set eth0 down"),
             ],
             Uses(Disk));
     }
@@ -178,7 +210,7 @@ public sealed class HostUsesTests : IDisposable
         HostUse use = Assert.Single(Uses(Disk));
 
         Assert.Equal("the share hostroot is mounted at /", use.Detail);
-        Assert.True(use.IsRootFilesystem);
+        Assert.Equal("the root file system", use.Essential);
     }
 
     [Fact]
@@ -187,7 +219,17 @@ public sealed class HostUsesTests : IDisposable
         _host.Add(new SyntheticDevice(Disk) { VendorId = 0x1AF4, DeviceId = 0x1009, Driver = "virtio-pci" });
         _host.MountSource("0:26", "lab", "/", "overlay");
 
-        Assert.True(Assert.Single(Uses(Disk)).IsRootFilesystem);
+        Assert.Equal("the root file system", Assert.Single(Uses(Disk)).Essential);
+    }
+
+    [Fact]
+    public void Uses_LayerOfAnOverlayRoot_IsEssential()
+    {
+        AddNvme(Disk, "nvme0n1", 2);
+        _host.MountSource("0:26", "overlayroot", "/", "overlay", "rw,lowerdir=/media/root-ro,upperdir=/media/root-rw/overlay,workdir=/media/root-rw/work");
+        _host.Mount("nvme0n1p1", "/media/root-ro").Mount("nvme0n1p2", "/srv");
+
+        Assert.Equal(["the root file system", null], Uses(Disk).Select(static use => use.Essential));
     }
 
     [Fact]
@@ -202,7 +244,7 @@ public sealed class HostUsesTests : IDisposable
         HostUse use = Assert.Single(files.Find(Scanner().Scan().Devices.Values, CancellationToken.None)[Disk]);
 
         Assert.Equal(
-            new HostUse(HostUseKind.Process, $"mysqld (process 77) has {_host.DevRoot}/nvme0n1p1 open", "end process 77"), use);
+            new HostUse(HostUseKind.Process, $"mysqld (process 77) has {_host.DevRoot}/nvme0n1p1 open", "kill 77"), use);
     }
 
     [Fact]
@@ -221,7 +263,7 @@ public sealed class HostUsesTests : IDisposable
 
         HostUse use = Assert.Single(files.Find(Scanner().Scan().Devices.Values, CancellationToken.None)[Disk]);
 
-        Assert.Equal(new HostUse(HostUseKind.Process, $"fio (process 79) has {_host.DevRoot}/nvme0n9 open", "end process 79"), use);
+        Assert.Equal(new HostUse(HostUseKind.Process, $"fio (process 79) has {_host.DevRoot}/nvme0n9 open", "kill 79"), use);
     }
 
     [Fact]
@@ -235,7 +277,7 @@ public sealed class HostUsesTests : IDisposable
 
         HostUse use = Assert.Single(files.Find(Scanner().Scan().Devices.Values, CancellationToken.None)[Disk]);
 
-        Assert.Equal(new HostUse(HostUseKind.Process, $"pcimem (process 78) has {bar} open", "end process 78"), use);
+        Assert.Equal(new HostUse(HostUseKind.Process, $"pcimem (process 78) has {bar} open", "kill 78"), use);
     }
 
     [Fact]
@@ -252,7 +294,8 @@ public sealed class HostUsesTests : IDisposable
 
     private List<HostUse> Uses(PciAddress device) => [.. Scanner().Scan().Devices[device].HostUses];
 
-    private HostScanner Scanner() => new(new VfioHost(_host.DevRoot, _host.SysfsRoot, _host.ProcRoot), TimeProvider.System);
+    private HostScanner Scanner(string? dataDirectory = null) =>
+        new(new VfioHost(_host.DevRoot, _host.SysfsRoot, _host.ProcRoot), TimeProvider.System, dataDirectory: dataDirectory);
 
     private void AddNvme(PciAddress address, string disk, int partitions)
     {

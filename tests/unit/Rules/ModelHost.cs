@@ -52,7 +52,7 @@ internal static class ModelHost
                     Group = number,
                     ParentBridge = root,
                     ResetMethods = random.Next(2) == 0 ? ["flr"] : [],
-                    HostUses = used ? [new HostUse(HostUseKind.Network, "eth0 is up", "ip link set eth0 down")] : [],
+                    HostUses = used ? AnyUses(random) : [],
                 };
             }
 
@@ -69,6 +69,28 @@ internal static class ModelHost
                 Vfio = new VfioSupport { IommuEnabled = true, Available = true, Backend = random.Next(2) == 0 ? "iommufd" : "type1v2" },
             },
             Inventory.Empty);
+    }
+
+    /// <summary>The world in which the host begins to use a device that it drives, or ends its use of one.</summary>
+    public static World Stir(World world, Random random)
+    {
+        PciDevice device = world.Host.Devices.ElementAt(random.Next(world.Host.Devices.Count)).Value;
+        return device.IsBridge || device.Driver is null || VfioDrivers.IsVfio(device.Driver)
+            ? world
+            : With(world, device with { HostUses = device.HostUses.IsEmpty ? AnyUses(random) : [] });
+    }
+
+    private static ImmutableArray<HostUse> AnyUses(Random random)
+    {
+        var up = new HostUse(HostUseKind.Network, "eth0 is up", "ip link set eth0 down");
+        var mounted = new HostUse(HostUseKind.Storage, "nvme0n1 is mounted at /srv", "umount /srv");
+        return random.Next(4) switch
+        {
+            0 => [up],
+            1 => [mounted],
+            2 => [mounted, up],
+            _ => [mounted with { Essential = "the root file system" }],
+        };
     }
 
     /// <summary>The world after a step: what the kernel and QEMU did, and what the ledger wrote. Every device answers after a reset.</summary>
@@ -102,10 +124,13 @@ internal static class ModelHost
         return after with { Inventory = Effects.Apply(after.Inventory, step, outcome) };
     }
 
-    private static World Move(World world, PciAddress device, string? driver) => world with
-    {
-        Host = world.Host with { Devices = world.Host.Devices.SetItem(device, world.Host.Devices[device] with { Driver = driver }) },
-    };
+    // Nothing is left standing on a device that changed its driver.
+    private static World Move(World world, PciAddress device, string? driver) => world.Host.Devices[device] is { } moved && moved.Driver != driver
+        ? With(world, moved with { Driver = driver, HostUses = [] })
+        : world;
+
+    private static World With(World world, PciDevice device) =>
+        world with { Host = world.Host with { Devices = world.Host.Devices.SetItem(device.Address, device) } };
 
     private static World Plug(World world, string guest, Func<GuestView, GuestView> change) =>
         world with { Guests = world.Guests.SetItem(guest, change(world.Guests[guest])) };

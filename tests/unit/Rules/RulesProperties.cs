@@ -1,4 +1,5 @@
-// The promises of the rules, over generated hosts and generated histories: with failures at any step, and crashes at any step.
+// The promises of the rules, over generated hosts and generated histories: with failures at any step, crashes at any step, and a host that begins
+// and ends to use its devices meanwhile.
 
 using System.Collections.Immutable;
 using AssignHub.Engine.Desired;
@@ -51,11 +52,14 @@ public sealed class RulesProperties
         World world = born;
         for (int i = 0; i < ChangesPerHistory; i++)
         {
-            Change change = AnyChange(random, world) with { At = ModelHost.Start.AddSeconds(i + 1) };
+            DateTimeOffset now = ModelHost.Start.AddSeconds(i + 1);
+            world = ModelHost.Stir(world, random) with { Host = world.Host with { ReadAt = now } };
+            Change change = AnyChange(random, world) with { At = now };
             Decision decision = Planner.Decide(world, change);
             if (decision.Plan is { } plan)
             {
-                world = Execute(world, born, plan, random, mishap);
+                Assert.Equal(plan.Steps.Select(Told), Planner.Decide(world, change).Plan!.Steps.Select(Told));
+                world = Execute(world, plan, random, mishap);
             }
             else
             {
@@ -68,12 +72,12 @@ public sealed class RulesProperties
 
         foreach (string guest in world.Inventory.Guests.Keys)
         {
-            world = Execute(world, born, Accepted(world, new DeleteGuest(guest, Force: true)), random, Mishap.None);
+            world = Execute(world, Accepted(world, new DeleteGuest(guest, Force: true)), random, Mishap.None);
         }
 
         foreach (string container in world.Inventory.Containers.Keys)
         {
-            world = Execute(world, born, Accepted(world, new ReleaseContainer(container)), random, Mishap.None);
+            world = Execute(world, Accepted(world, new ReleaseContainer(container)), random, Mishap.None);
         }
 
         Assert.Equal(born.Host.Devices.Select(Driver), world.Host.Devices.Select(Driver));
@@ -88,21 +92,21 @@ public sealed class RulesProperties
         return decision.Plan;
     }
 
-    private static World Execute(World world, World born, Plan plan, Random random, Mishap mishap)
+    private static World Execute(World world, Plan plan, Random random, Mishap mishap)
     {
         world = world with { Inventory = plan.Reserved };
         int mishapAt = plan.Steps.IsEmpty || mishap is Mishap.None or Mishap.SilentDevices ? -1 : random.Next(plan.Steps.Length * 2);
         for (int i = 0; i < plan.Steps.Length; i++)
         {
-            CheckStep(born, plan.Steps[i]);
+            CheckStep(world, plan, plan.Steps[i]);
             if (Planner.RefusalOf(world.Inventory, plan.Steps[i]) is not null)
             {
-                return Undo(world, born, plan.Change);
+                return Undo(world, plan.Change);
             }
 
             if (i == mishapAt)
             {
-                return mishap == Mishap.FailingSteps ? Undo(world, born, plan.Change) : Restart(world, born, plan.Steps[i], plan.Change, random);
+                return mishap == Mishap.FailingSteps ? Undo(world, plan.Change) : Restart(world, plan.Steps[i], plan.Change, random);
             }
 
             world = ModelHost.Apply(world, plan.Steps[i], _ => mishap != Mishap.SilentDevices || random.Next(3) > 0);
@@ -111,13 +115,13 @@ public sealed class RulesProperties
         return world;
     }
 
-    private static World Undo(World world, World born, Change change)
+    private static World Undo(World world, Change change)
     {
         Plan back = Planner.Undo(world, change, "it failed");
         world = world with { Inventory = back.Reserved };
         foreach (Step step in back.Steps)
         {
-            CheckStep(born, step);
+            CheckStep(world, back, step);
             world = ModelHost.Apply(world, step);
         }
 
@@ -125,25 +129,45 @@ public sealed class RulesProperties
     }
 
     /// <summary>The service is killed at a step, which the kernel may have done but the journal does not know, and starts again.</summary>
-    private static World Restart(World world, World born, Step step, Change change, Random random)
+    private static World Restart(World world, Step step, Change change, Random random)
     {
         if (random.Next(2) == 0)
         {
             world = ModelHost.Apply(world, step) with { Inventory = world.Inventory };
         }
 
+        world = ModelHost.Stir(world, random);
         Decision again = Planner.Decide(world, change);
-        return again.Plan is { } plan ? Execute(world, born, plan, random, Mishap.None) : Undo(world, born, change);
+        return again.Plan is { } plan ? Execute(world, plan, random, Mishap.None) : Undo(world, change);
     }
 
-    private static void CheckStep(World born, Step step)
+    /// <summary>Nothing that the host uses is taken from its driver or reset; but for one device with an override in force, and then the plan says what breaks.</summary>
+    private static void CheckStep(World world, Plan plan, Step step)
     {
-        if (step is BindVfio bind)
+        switch (step)
         {
-            Assert.True(born.Host.Devices[bind.Device].HostUses.IsEmpty, $"{bind.Device} is taken although the host uses it");
-            Assert.False(born.Host.Devices[bind.Device].IsBridge);
+            case BindVfio bind:
+                PciDevice taken = world.Host.Devices[bind.Device];
+                bool lifted = world.Inventory.Overrides.TryGetValue(taken.Address, out Override? given) && given.Until > world.Host.ReadAt;
+                Assert.False(taken.IsBridge);
+                Assert.True(taken.HostUses.IsEmpty || lifted, $"{taken.Address} is taken although the host uses it");
+                Assert.All(taken.HostUses, use => Assert.Null(use.Essential));
+                Assert.All(taken.HostUses, use => Assert.Contains(plan.Warnings, warning => warning.Contains(use.Detail, StringComparison.Ordinal)));
+                break;
+            case RestoreDriver restore:
+                PciDevice back = world.Host.Devices[restore.Device];
+                Assert.True(back.HostUses.IsEmpty || back.Driver == restore.Driver, $"{back.Address} is taken from {back.Driver} although the host uses it");
+                break;
+            case ResetBelow reset:
+                Assert.All(Resets.Below(world.Host, world.Host.Devices[reset.Bridge]), hit => Assert.Empty(world.Host.Devices[hit].HostUses));
+                break;
+            case ResetFunction reset:
+                Assert.Empty(world.Host.Devices[reset.Device].HostUses);
+                break;
         }
     }
+
+    private static (string Action, string Subject, string Reason) Told(Step step) => (step.Action, step.Subject, step.Reason);
 
     private static void CheckPromises(World world, World born)
     {
@@ -200,7 +224,7 @@ public sealed class RulesProperties
     {
         PciAddress device = Pick(random, world.Host.Devices.Keys);
         string guest = Pick(random, Guests);
-        return random.Next(13) switch
+        return random.Next(16) switch
         {
             0 => new ClaimGroup(Pick(random, world.Host.Groups.Keys), null, random.Next(2) == 0 ? guest : null, random.Next(2) == 0),
             1 => new ClaimGroup(null, device, random.Next(2) == 0 ? guest : null, random.Next(2) == 0),
@@ -212,6 +236,8 @@ public sealed class RulesProperties
             9 => new DetachDevice(guest, world.Inventory.Guests.TryGetValue(guest, out Guest? found) && !found.Devices.IsEmpty ? Pick(random, found.Devices.Keys) : device),
             10 => new DeleteGuest(guest, random.Next(3) == 0),
             11 => new ClearQuarantine(device),
+            12 or 13 => new SetOverride(device, "because", "somebody", TimeSpan.FromSeconds(random.Next(1, 10))),
+            14 => new ClearOverride(device),
             _ => random.Next(2) == 0 ? new PauseGuest(guest) : new ResetBridge(device, random.Next(2) == 0),
         };
     }

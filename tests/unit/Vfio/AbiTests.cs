@@ -44,8 +44,8 @@ public sealed class AbiTests(ITestOutputHelper output)
 
     private static readonly string[] Headers =
     [
-        "stddef.h", "errno.h", "fcntl.h", "ifaddrs.h", "poll.h", "signal.h", "sys/eventfd.h", "sys/mman.h", "sys/resource.h", "sys/socket.h",
-        "sys/stat.h", "sys/syscall.h", "sys/uio.h", "sys/vfs.h", "linux/magic.h", "linux/version.h", "linux/vfio.h",
+        "stddef.h", "errno.h", "fcntl.h", "ifaddrs.h", "poll.h", "sched.h", "signal.h", "net/if.h", "sys/eventfd.h", "sys/mman.h", "sys/resource.h", "sys/socket.h",
+        "sys/stat.h", "sys/syscall.h", "sys/uio.h", "sys/vfs.h", "linux/ethtool.h", "linux/magic.h", "linux/sockios.h", "linux/version.h", "linux/vfio.h",
     ];
 
     // Structures of libc whose name C# cannot have, or that are written down in part.
@@ -54,6 +54,7 @@ public sealed class AbiTests(ITestOutputHelper output)
         [typeof(Libc.statx_t)] = ("statx", true),
         [typeof(Libc.statfs_t)] = ("statfs", false),
         [typeof(Libc.ifaddrs_t)] = ("ifaddrs", true),
+        [typeof(Libc.ifreq_t)] = ("ifreq", true),
         [typeof(Libc.RLimit)] = ("rlimit", true),
         [typeof(Libc.MsgHdr)] = ("msghdr", true),
         [typeof(Libc.IoVec)] = ("iovec", true),

@@ -1,0 +1,50 @@
+// The refusals that a request meets before any rule does: who asks, where, in which form, and when. The rules' own are in engine/Rules/Refusals.cs.
+
+using AssignHub.Engine.Rules;
+
+namespace AssignHub.Api.Http;
+
+/// <summary>Makes them.</summary>
+public static class RequestRefusals
+{
+    private const string Subject = "request";
+
+    /// <summary>The request is malformed.</summary>
+    public static Refusal Malformed(string message) => new(
+        ProblemCode.ValidationFailed, Subject, message, "Correct what is named, in errors field by field; /openapi.yaml has the form of every request.");
+
+    /// <summary>No token, or none that is known.</summary>
+    public static Refusal Unauthenticated() => new(
+        ProblemCode.Unauthenticated, Subject, "The request has no valid bearer token.",
+        "Send Authorization: Bearer TOKEN; the first token is in admin.token in the data directory.");
+
+    /// <summary>The token's role or project does not reach that far.</summary>
+    public static Refusal Forbidden() => new(
+        ProblemCode.Forbidden, Subject, "The token does not allow this.", "Use a token whose role and project allow it.");
+
+    /// <summary>No such path.</summary>
+    public static Refusal NotFound(string path) => new(
+        ProblemCode.NotFound, Subject, $"There is nothing at {path}.", "/openapi.yaml lists every path.");
+
+    /// <summary>The path has other verbs.</summary>
+    public static Refusal MethodNotAllowed(string path, string method) => new(
+        ProblemCode.MethodNotAllowed, Subject, $"{path} has no {method}.", "/openapi.yaml lists the verbs of every path.");
+
+    /// <summary>The body is too long.</summary>
+    public static Refusal BodyTooLarge() => new(ProblemCode.BodyTooLarge, Subject, "The body is larger than 1 MiB.", "Send at most 1 MiB.");
+
+    /// <summary>The body is not JSON.</summary>
+    public static Refusal UnsupportedMediaType() => new(
+        ProblemCode.UnsupportedMediaType, Subject, "The body is not application/json.", "Send JSON, with Content-Type: application/json.");
+
+    /// <summary>No such operation.</summary>
+    public static Refusal OperationNotFound(string id) => new(
+        ProblemCode.OperationNotFound, $"operation {id}", $"There is no operation {id}.", "List the operations at /v1/operations.");
+
+    /// <summary>Another change is under way on what this one needs.</summary>
+    public static Refusal Busy(Change change, long operation) => new(
+        ProblemCode.Busy, change.Subject, $"Operation {operation} holds what this needs.", $"Wait for it: GET /v1/operations/{operation}?wait=60.")
+    {
+        BlockedBy = [$"operation {operation}"],
+    };
+}
