@@ -55,7 +55,7 @@ public sealed class IommufdLabTests(IommufdLab lab)
             int pid = int.Parse(await lab.Host.RunAsync($"""
                 setsid qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -accel kvm -cpu host -machine q35 -m 256M \
                   -kernel {LabAssets.GuestKernel} -initrd {LabAssets.GuestInitrd} -append '{LabAssets.GuestCommandLine}' -serial file:/run/small.console \
-                  -device pcie-root-port,id=port,chassis=1,slot=1 {options},host={Nic},bus=port </dev/null >/run/small.log 2>&1 &
+                  -device pcie-root-port,id=below,chassis=1,slot=1 {options},host={Nic},bus=below </dev/null >/run/small.log 2>&1 &
                 echo $!
                 """), CultureInfo.InvariantCulture);
             try
@@ -63,7 +63,7 @@ public sealed class IommufdLabTests(IommufdLab lab)
                 await lab.Host.RunAsync($"""
                     for i in $(seq 240); do
                       kill -0 {pid} 2>/dev/null || break
-                      tr -d '\r' </run/small.console 2>/dev/null | grep -q 'guest: pci 0000:01:00.0 8086:10d3 driver e1000e' && exit 0
+                      grep -q 'guest: pci 0000:01:00.0 8086:10d3 driver e1000e' /run/small.console 2>/dev/null && exit 0
                       sleep 0.25
                     done
                     cat /run/small.log /run/small.console; exit 1

@@ -31,8 +31,7 @@ internal static class KernelBuild
             await apt.InstallAsync(missing, cancel).ConfigureAwait(false);
         }
 
-        string work = Path.Combine(cache, "kernel-build");
-        Discard(work);
+        string work = WorkFolder(cache);
         try
         {
             await apt.UnpackAsync([package], work, cancel).ConfigureAwait(false);
@@ -51,9 +50,20 @@ internal static class KernelBuild
         }
         finally
         {
-            Discard(work);
+            Discard(cache);
         }
     }
+
+    /// <summary>Deletes what a build left behind that was cut off: gigabytes.</summary>
+    public static void Discard(string cache)
+    {
+        if (Directory.Exists(WorkFolder(cache)))
+        {
+            Directory.Delete(WorkFolder(cache), recursive: true);
+        }
+    }
+
+    private static string WorkFolder(string cache) => Path.Combine(cache, "kernel-build");
 
     private static string Folder(string cache) => Path.Combine(cache, "kernel-iommufd");
 
@@ -136,13 +146,5 @@ internal static class KernelBuild
         await Tool.RunAsync("make", [.. make, "modules_install"], cancel).ConfigureAwait(false);
         File.Copy(Path.Combine(source, "arch/x86/boot/bzImage"), Path.Combine(tree, "vmlinuz"));
         File.Delete(Path.Combine(Directory.GetDirectories(Path.Combine(tree, "lib/modules")).Single(), "build"));
-    }
-
-    private static void Discard(string folder)
-    {
-        if (Directory.Exists(folder))
-        {
-            Directory.Delete(folder, recursive: true);
-        }
     }
 }

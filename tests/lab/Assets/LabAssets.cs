@@ -59,6 +59,7 @@ public sealed class LabAssets
         string cache = DefaultCacheDirectory;
         Directory.CreateDirectory(cache);
         using FileStream turn = await TakeTurnAsync(Path.Combine(cache, "prepare.lock"), progress, cancel).ConfigureAwait(false);
+        KernelBuild.Discard(cache);
         Apt? apt = null;
         async Task<Apt> AptAsync() => apt ??= await Apt.OpenAsync(cache, progress, cancel).ConfigureAwait(false);
 
