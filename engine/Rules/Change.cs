@@ -22,6 +22,7 @@ namespace AssignHub.Engine.Rules;
 [JsonDerivedType(typeof(AttachDevice), "attachDevice")]
 [JsonDerivedType(typeof(DetachDevice), "detachDevice")]
 [JsonDerivedType(typeof(SettleGuest), "settleGuest")]
+[JsonDerivedType(typeof(SetVirtualFunctions), "setVirtualFunctions")]
 public abstract record Change
 {
     /// <summary>When it was asked for; marks what it creates.</summary>
@@ -132,6 +133,16 @@ public sealed record SettleGuest(string Guest, string? LastWords) : Change
 {
     /// <inheritdoc/>
     public override string Subject => Names.Guest(Guest);
+}
+
+/// <summary>Have so many virtual functions of a physical one; 0 removes them.</summary>
+/// <param name="Device">The physical function.</param>
+/// <param name="Count">How many.</param>
+/// <param name="Former">How many there were when it was first planned, for the way back; nobody asks for it.</param>
+public sealed record SetVirtualFunctions(PciAddress Device, int Count, int? Former = null) : Change
+{
+    /// <inheritdoc/>
+    public override string Subject => Device.ToString();
 }
 
 /// <summary>How subjects are written, in refusals, steps, operations and holds alike.</summary>

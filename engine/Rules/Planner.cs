@@ -56,6 +56,9 @@ public static class Planner
             case SettleGuest settle:
                 GuestLife.Plan(draft, settle);
                 break;
+            case SetVirtualFunctions set:
+                VirtualFunctions.Plan(draft, set);
+                break;
             default:
                 throw new ArgumentOutOfRangeException(nameof(change), change, "a change that the planner does not know");
         }
@@ -80,6 +83,9 @@ public static class Planner
                 break;
             case ResetBridge { Evict: true } reset:
                 PutBack(draft, reset);
+                break;
+            case SetVirtualFunctions set:
+                VirtualFunctions.Undo(draft, set);
                 break;
             case StopGuest stop:
                 KeepRunning(draft, stop.Guest, error);

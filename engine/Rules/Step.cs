@@ -26,6 +26,7 @@ namespace AssignHub.Engine.Rules;
 [JsonDerivedType(typeof(ResetBelow), "resetBelow")]
 [JsonDerivedType(typeof(ResetFunction), "resetFunction")]
 [JsonDerivedType(typeof(CheckDevices), "checkDevices")]
+[JsonDerivedType(typeof(SetNumVfs), "setNumVfs")]
 public abstract record Step(string Reason)
 {
     /// <summary>What it is called: <c>bindVfio</c>.</summary>
@@ -173,6 +174,15 @@ public sealed record CheckDevices(ImmutableArray<CheckedDevice> Devices, string 
 {
     /// <inheritdoc/>
     public override string Subject => string.Join(' ', Devices.Select(device => device.Address));
+}
+
+/// <summary>Have the kernel make <paramref name="Count"/> virtual functions, or with 0 remove them all.</summary>
+public sealed record SetNumVfs(PciAddress Device, int Count, string Reason) : Step(Reason)
+{
+    /// <inheritdoc/>
+    public override string Subject => Device.ToString();
+    /// <summary>The kernel's write ends when every new function was offered to a driver, which takes hardware up to a second each.</summary>
+    public override TimeSpan Deadline => base.Deadline + TimeSpan.FromSeconds(2 * Count);
 }
 
 /// <summary>A device and how it has to answer.</summary>

@@ -76,6 +76,11 @@ public sealed class RulesProperties
             world = Execute(world, born, Accepted(world, new ReleaseContainer(container)), random, Mishap.None);
         }
 
+        foreach (PciDevice physical in world.Host.Devices.Values.Where(device => device.Sriov is { NumVfs: > 0 }))
+        {
+            world = Execute(world, born, Accepted(world, new SetVirtualFunctions(physical.Address, 0)), random, Mishap.None);
+        }
+
         Assert.Equal(born.Host.Devices.Select(Driver), world.Host.Devices.Select(Driver));
         Assert.Empty(world.Inventory.Containers);
         Assert.Empty(world.Guests);
@@ -140,8 +145,10 @@ public sealed class RulesProperties
     {
         if (step is BindVfio bind)
         {
-            Assert.True(born.Host.Devices[bind.Device].HostUses.IsEmpty, $"{bind.Device} is taken although the host uses it");
-            Assert.False(born.Host.Devices[bind.Device].IsBridge);
+            // Virtual functions came later; the host uses none of them.
+            PciDevice? device = born.Host.Devices.GetValueOrDefault(bind.Device);
+            Assert.True(device is null || device.HostUses.IsEmpty, $"{bind.Device} is taken although the host uses it");
+            Assert.False(device is { IsBridge: true });
         }
     }
 
@@ -166,9 +173,10 @@ public sealed class RulesProperties
 
         foreach (PciDevice device in world.Host.Devices.Values)
         {
+            Assert.False(device.Sriov is { NumVfs: > 0 } && VfioDrivers.IsVfio(device.Driver), $"{device.Address} is taken although it has virtual functions");
             if (world.Inventory.ContainerOf(device.Address) is null)
             {
-                Assert.Equal(born.Host.Devices[device.Address].Driver, device.Driver);
+                Assert.Equal(born.Host.Devices.TryGetValue(device.Address, out PciDevice? before) ? before.Driver : ModelHost.VfDriver, device.Driver);
             }
         }
 
@@ -200,7 +208,7 @@ public sealed class RulesProperties
     {
         PciAddress device = Pick(random, world.Host.Devices.Keys);
         string guest = Pick(random, Guests);
-        return random.Next(13) switch
+        return random.Next(15) switch
         {
             0 => new ClaimGroup(Pick(random, world.Host.Groups.Keys), null, random.Next(2) == 0 ? guest : null, random.Next(2) == 0),
             1 => new ClaimGroup(null, device, random.Next(2) == 0 ? guest : null, random.Next(2) == 0),
@@ -212,6 +220,7 @@ public sealed class RulesProperties
             9 => new DetachDevice(guest, world.Inventory.Guests.TryGetValue(guest, out Guest? found) && !found.Devices.IsEmpty ? Pick(random, found.Devices.Keys) : device),
             10 => new DeleteGuest(guest, random.Next(3) == 0),
             11 => new ClearQuarantine(device),
+            12 or 13 => new SetVirtualFunctions(device, random.Next(ModelHost.MostVfs + 2)),
             _ => random.Next(2) == 0 ? new PauseGuest(guest) : new ResetBridge(device, random.Next(2) == 0),
         };
     }
