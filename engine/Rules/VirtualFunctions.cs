@@ -45,7 +45,7 @@ public static class VirtualFunctions
         }
 
         draft.Change = set with { Former = set.Former ?? sriov.NumVfs };
-        Change(draft, device, set.Count);
+        AddSteps(draft, device, set.Count);
     }
 
     /// <summary>Puts the former number back, unless something of what is there now is in use.</summary>
@@ -55,12 +55,12 @@ public static class VirtualFunctions
             && device.Sriov is { PhysicalFunction: null } sriov && sriov.NumVfs != former
             && Blockers(draft.World with { Inventory = draft.Inventory }, device).IsEmpty)
         {
-            Change(draft, device, former);
+            AddSteps(draft, device, former);
         }
     }
 
     /// <summary>Adds the steps from the number that there is to another.</summary>
-    private static void Change(Draft draft, PciDevice device, int count)
+    private static void AddSteps(Draft draft, PciDevice device, int count)
     {
         ImmutableArray<PciDevice> present = Of(draft.World.Host, device.Address);
         Resets.Hold(draft, [device.Address, .. present.Select(function => function.Address)]);
