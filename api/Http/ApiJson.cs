@@ -51,6 +51,8 @@ namespace AssignHub.Api.Http;
 [JsonSerializable(typeof(GuestRequest))]
 [JsonSerializable(typeof(DeviceSelection))]
 [JsonSerializable(typeof(OverrideRequest))]
+[JsonSerializable(typeof(SriovRequest))]
+[JsonSerializable(typeof(DeviceVfioResource))]
 internal sealed partial class ApiJson : JsonSerializerContext
 {
     /// <summary>The context to use: JSON is not put into HTML here, so apostrophes and plus signs stand as they are.</summary>

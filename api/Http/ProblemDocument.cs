@@ -82,7 +82,10 @@ public static partial class Problems
     {
         Refusal first = refusals.FirstOrDefault(refusal => StatusOf(refusal.Code) == StatusCodes.Status404NotFound) ?? refusals[0];
         string detail = refusals.Length == 1 ? first.Message : $"{refusals.Length} reasons: {string.Join(" ", refusals.Select(refusal => refusal.Message))}";
-        return Answer(Document(http, first.Code, detail) with { Refusals = refusals });
+        // A field that only the rules can judge is told as one that is malformed.
+        ImmutableSortedDictionary<string, string[]> errors = refusals.Where(refusal => refusal.Code == ProblemCode.ValidationFailed)
+            .GroupBy(refusal => refusal.Subject).ToImmutableSortedDictionary(field => field.Key, field => field.Select(refusal => refusal.Message).ToArray());
+        return Answer(Document(http, first.Code, detail) with { Refusals = refusals, Errors = errors.IsEmpty ? null : errors });
     }
 
     /// <summary>The answer to a change that failed on its way.</summary>

@@ -41,7 +41,8 @@ internal sealed class KernelCalls(TimeSpan deadline, TimeProvider time)
     /// <param name="subject">What it is done to; one that hangs bars others on the same.</param>
     /// <param name="body">The verb; it may block.</param>
     /// <param name="cancellation">Gives up.</param>
-    public async Task<T> RunAsync<T>(string subject, Func<KernelCall, T> body, CancellationToken cancellation)
+    /// <param name="more">How much longer than others it may take.</param>
+    public async Task<T> RunAsync<T>(string subject, Func<KernelCall, T> body, CancellationToken cancellation, TimeSpan more = default)
     {
         cancellation.ThrowIfCancellationRequested();
         if (_stuck.TryGetValue(subject, out KernelCall? hanging))
@@ -52,8 +53,9 @@ internal sealed class KernelCalls(TimeSpan deadline, TimeProvider time)
         KernelCall call = new(subject);
         TaskCompletionSource<T> done = new(TaskCreationOptions.RunContinuationsAsynchronously);
         Thread thread = new(() => Run(subject, call, body, done), StackBytes) { IsBackground = true, Name = $"kernel {subject}" };
-        using CancellationTokenSource timer = new(deadline, time);
-        using CancellationTokenRegistration late = timer.Token.Register(() => GiveUp(subject, call, done, $"no answer in {deadline.TotalSeconds:0.#} s"));
+        TimeSpan limit = deadline + more;
+        using CancellationTokenSource timer = new(limit, time);
+        using CancellationTokenRegistration late = timer.Token.Register(() => GiveUp(subject, call, done, $"no answer in {limit.TotalSeconds:0.#} s"));
         using CancellationTokenRegistration cancelled = cancellation.Register(() => GiveUp(subject, call, done, "cancelled while the kernel was at it"));
         thread.Start();
         return await done.Task.ConfigureAwait(false);

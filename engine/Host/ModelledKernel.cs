@@ -14,9 +14,10 @@ namespace AssignHub.Engine.Host;
 public sealed class ModelledKernel : SysfsKernel
 {
     // Links lead out of the tree below a device, and round in circles; files with a dot count as hidden and are wanted.
-    private static readonly EnumerationOptions Below = new() { RecurseSubdirectories = true, AttributesToSkip = FileAttributes.ReparsePoint };
+    internal static readonly EnumerationOptions Below = new() { RecurseSubdirectories = true, AttributesToSkip = FileAttributes.ReparsePoint };
 
     private readonly string _devRoot;
+    private readonly TimeProvider _time;
     private readonly Lock _lock = new();
     private readonly Dictionary<int, ManualResetEventSlim> _claimed = [];
 
@@ -30,6 +31,7 @@ public sealed class ModelledKernel : SysfsKernel
     {
         ArgumentException.ThrowIfNullOrEmpty(devRoot);
         _devRoot = devRoot;
+        _time = time;
     }
 
     /// <summary>Resets so far, in order: which were asked for and worked.</summary>
@@ -93,9 +95,10 @@ public sealed class ModelledKernel : SysfsKernel
     {
         using (ClaimGroup(group))
         {
-            // What a 39-bit VT-d says; devices are not modelled, so nothing is reported of them.
+            // What a 39-bit VT-d says.
             return new ContainerProof(
-                new IommuReport { Backend = "type1v2", PageSizesBytes = [4096], IovaRanges = [new IovaRange(0, 0xfedfffff), new IovaRange(0xfef00000, 0x7fffffffff)] }, []);
+                new IommuReport { Backend = "type1v2", PageSizesBytes = [4096], IovaRanges = [new IovaRange(0, 0xfedfffff), new IovaRange(0xfef00000, 0x7fffffffff)] },
+                openDevices ? [.. endpoints.Select(device => ModelledDevice.Report(DevicePath(device), device, _time.GetUtcNow()))] : []);
         }
     }
 
@@ -106,6 +109,10 @@ public sealed class ModelledKernel : SysfsKernel
         if (file == SysfsFile.Unbind)
         {
             WaitUntilClosed(device);
+        }
+        else if (file == SysfsFile.NumVfs)
+        {
+            ModelledVfs.Of(DevicePath(device)).ForEach(WaitUntilClosed);
         }
 
         lock (_lock)
@@ -135,7 +142,7 @@ public sealed class ModelledKernel : SysfsKernel
                     Reset(file, device);
                     break;
                 case SysfsFile.NumVfs:
-                    ModelledVfs.Write(SysfsRoot, path, device, text, Fault);
+                    SetNumVfs(path, device, text);
                     break;
                 default:
                     throw new ArgumentOutOfRangeException(nameof(file), file, null);
@@ -288,6 +295,25 @@ public sealed class ModelledKernel : SysfsKernel
         }
 
         Resets = Resets.Add((file, device));
+    }
+
+    // sriov_numvfs_store: the functions that go leave their drivers, those that come are offered to one.
+    private void SetNumVfs(string path, PciAddress device, string text)
+    {
+        ModelledVfs.Check(path, device, text, Fault);
+        foreach (PciAddress function in ModelledVfs.Of(path))
+        {
+            if (text == "0" && DriverOf(function) is { } driver)
+            {
+                Unbind(function, driver);
+            }
+        }
+
+        ModelledVfs.Write(SysfsRoot, path, device, text);
+        if (SysDir.ReadText(Path.Combine(path, "sriov_drivers_autoprobe"))?.Trim() != "0")
+        {
+            ModelledVfs.Of(path).ForEach(Probe);
+        }
     }
 
     private bool HasVfioMember(int group) => Members(group).Any(member => VfioDrivers.IsVfio(DriverOf(member)));

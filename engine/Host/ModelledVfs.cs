@@ -8,28 +8,39 @@ namespace AssignHub.Engine.Host;
 /// <summary>Makes and removes the directories of virtual functions.</summary>
 internal static class ModelledVfs
 {
-    /// <summary>Does what <c>sriov_numvfs_store</c> does: only from none to some or from some to none, and only on a driver that can.</summary>
-    public static void Write(
-        string sysfsRoot, string path, PciAddress function, string text, Func<SysfsFile, PciAddress, Errno, string?, HostFault> fault)
+    /// <summary>The functions that there are.</summary>
+    /// <param name="path">The physical function's directory.</param>
+    public static List<PciAddress> Of(string path) =>
+    [
+        .. new DirectoryInfo(path).EnumerateFileSystemInfos("virtfn*").Select(link => PciAddress.Parse(Path.GetFileName(link.LinkTarget!))).Order(),
+    ];
+
+    /// <summary>Refuses what <c>sriov_numvfs_store</c> does: it goes only from none to some or from some to none, and only on a driver that can.</summary>
+    public static void Check(string path, PciAddress function, string text, Func<SysfsFile, PciAddress, Errno, string?, HostFault> fault)
     {
-        string file = Path.Combine(path, "sriov_numvfs");
-        if (!File.Exists(file))
+        if (!File.Exists(Path.Combine(path, "sriov_numvfs")))
         {
             throw fault(SysfsFile.NumVfs, function, Errno.ENOENT, null);
         }
 
-        int current = int.Parse(File.ReadAllText(file), CultureInfo.InvariantCulture);
+        (int current, int wanted) = (Of(path).Count, int.Parse(text, CultureInfo.InvariantCulture));
         int most = int.Parse(File.ReadAllText(Path.Combine(path, "sriov_totalvfs")), CultureInfo.InvariantCulture);
-        int wanted = int.Parse(text, CultureInfo.InvariantCulture);
+        string? driver = new FileInfo(Path.Combine(path, "driver")).LinkTarget;
+        // vfio-pci makes functions only with enable_sriov, a parameter that is off.
         Errno refused = wanted > most ? Errno.ERANGE
             : current != 0 && wanted != 0 && wanted != current ? Errno.EBUSY
-            : !Path.Exists(Path.Combine(path, "driver")) ? Errno.ENOENT
+            : driver is null || VfioDrivers.IsVfio(Path.GetFileName(driver)) ? Errno.ENOENT
             : Errno.None;
         if (refused != Errno.None)
         {
             throw fault(SysfsFile.NumVfs, function, refused, null);
         }
+    }
 
+    /// <summary>Makes or removes them.</summary>
+    public static void Write(string sysfsRoot, string path, PciAddress function, string text)
+    {
+        (int current, int wanted) = (Of(path).Count, int.Parse(text, CultureInfo.InvariantCulture));
         for (int i = 0; i < Math.Max(current, wanted); i++)
         {
             // First VF offset 0x80 and stride 1, as common NICs have it.
@@ -44,7 +55,7 @@ internal static class ModelledVfs
             }
         }
 
-        File.WriteAllText(file, string.Create(CultureInfo.InvariantCulture, $"{wanted}\n"));
+        File.WriteAllText(Path.Combine(path, "sriov_numvfs"), string.Create(CultureInfo.InvariantCulture, $"{wanted}\n"));
     }
 
     private static void Add(string sysfsRoot, string parent, PciAddress address, int index)
@@ -88,11 +99,6 @@ internal static class ModelledVfs
         if (new DirectoryInfo(Path.Combine(path, "iommu_group")).LinkTarget is { } group)
         {
             Directory.Delete(Path.GetFullPath(Path.Combine(path, group)), recursive: true);
-        }
-
-        if (new DirectoryInfo(Path.Combine(path, "driver")).LinkTarget is { } driver)
-        {
-            File.Delete(Path.Combine(path, driver, address.ToString()));
         }
 
         File.Delete(Path.Combine(sysfsRoot, "bus/pci/devices", address.ToString()));

@@ -32,6 +32,9 @@ public abstract class SysfsKernel : IKernel
     private const int ResetAttempts = 20;
     private static readonly TimeSpan ResetPause = TimeSpan.FromMilliseconds(50);
 
+    // Each virtual function that is made is offered to a driver at once; hardware takes up to a second for one.
+    private static readonly TimeSpan PerFunction = TimeSpan.FromSeconds(2);
+
     private readonly string _sysfsRoot;
     private readonly KernelCalls _calls;
 
@@ -211,13 +214,22 @@ public abstract class SysfsKernel : IKernel
                 Write(call, SysfsFile.NumVfs, physicalFunction, null, "0");
             }
 
-            Write(call, SysfsFile.NumVfs, physicalFunction, null, count.ToString(System.Globalization.CultureInfo.InvariantCulture));
+            try
+            {
+                Write(call, SysfsFile.NumVfs, physicalFunction, null, count.ToString(System.Globalization.CultureInfo.InvariantCulture));
+            }
+            catch (HostFault none) when (none.Errno == Errno.ENOENT && DriverOf(physicalFunction) is { } driver)
+            {
+                // sriov_numvfs_store, where the driver has no sriov_configure.
+                throw new HostFault("sriov_numvfs", physicalFunction.ToString(), Errno.ENOENT, $"its driver {driver} makes no virtual functions", none);
+            }
+
             int made = VirtualFunctionsOf(physicalFunction);
             if (made != count)
             {
                 throw new HostFault("sriov_numvfs", physicalFunction.ToString(), Errno.None, $"{count} virtual functions were asked for and {made} are there");
             }
-        }, cancellation);
+        }, cancellation, PerFunction * count);
     }
 
     /// <inheritdoc/>
@@ -320,9 +332,10 @@ public abstract class SysfsKernel : IKernel
         _ => throw new ArgumentOutOfRangeException(nameof(file), file, null),
     };
 
-    private Task<bool> RunAsync(PciAddress device, Action<KernelCall> body, CancellationToken cancellation) => _calls.RunAsync(device.ToString(), call =>
-    {
-        body(call);
-        return true;
-    }, cancellation);
+    private Task<bool> RunAsync(PciAddress device, Action<KernelCall> body, CancellationToken cancellation, TimeSpan more = default) =>
+        _calls.RunAsync(device.ToString(), call =>
+        {
+            body(call);
+            return true;
+        }, cancellation, more);
 }

@@ -39,10 +39,11 @@ public sealed class Observer(HostScanner scanner, GroupHolders holders, OpenDevi
     {
         World last = World;
         ImmutableArray<PciAddress> devices = Scope.DevicesOf(last, change);
-        if (devices.Any(device => !last.Host.Devices.ContainsKey(device)))
+        if (Scope.IsWholeHost(change) || devices.Any(device => !last.Host.Devices.ContainsKey(device)))
         {
             // Named, but not known: it may have been plugged since.
             last = Scan();
+            devices = Scope.DevicesOf(last, change);
         }
 
         HostState host = scanner.Refresh(last.Host, devices);

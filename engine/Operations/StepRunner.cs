@@ -99,6 +99,9 @@ public sealed class StepRunner(IKernel kernel, GuestProcesses processes, GuestSu
             case ResetFunction reset:
                 await kernel.ResetAsync(reset.Device, cancel).ConfigureAwait(false);
                 break;
+            case SetNumVfs set:
+                await kernel.SetVirtualFunctionsAsync(set.Device, set.Count, cancel).ConfigureAwait(false);
+                break;
             case CheckDevices check:
                 return new StepOutcome { Quarantined = await CheckAsync(check, cancel).ConfigureAwait(false) };
         }

@@ -24,6 +24,7 @@ namespace AssignHub.Engine.Rules;
 [JsonDerivedType(typeof(SettleGuest), "settleGuest")]
 [JsonDerivedType(typeof(SetOverride), "setOverride")]
 [JsonDerivedType(typeof(ClearOverride), "clearOverride")]
+[JsonDerivedType(typeof(SetVirtualFunctions), "setVirtualFunctions")]
 public abstract record Change
 {
     /// <summary>When it was asked for; marks what it creates.</summary>
@@ -145,6 +146,16 @@ public sealed record SetOverride(PciAddress Device, string Reason, string Actor,
 
 /// <summary>End that before its time.</summary>
 public sealed record ClearOverride(PciAddress Device) : Change
+{
+    /// <inheritdoc/>
+    public override string Subject => Device.ToString();
+}
+
+/// <summary>Have so many virtual functions of a physical one; 0 removes them.</summary>
+/// <param name="Device">The physical function.</param>
+/// <param name="Count">How many.</param>
+/// <param name="Former">How many there were when it was first planned, for the way back; nobody asks for it.</param>
+public sealed record SetVirtualFunctions(PciAddress Device, int Count, int? Former = null) : Change
 {
     /// <inheritdoc/>
     public override string Subject => Device.ToString();

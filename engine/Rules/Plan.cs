@@ -39,7 +39,8 @@ internal sealed class Draft(World world, Change change)
 
     public World World { get; } = world;
 
-    public Change Change { get; } = change;
+    /// <summary>What was asked for; a rule notes in it what only the way back will need.</summary>
+    public Change Change { get; set; } = change;
 
     /// <summary>The inventory as reserved so far; later parts of one plan see what earlier ones reserved.</summary>
     public Inventory Inventory { get; set; } = world.Inventory;

@@ -62,6 +62,9 @@ public static class Planner
             case ClearOverride clear:
                 Overrides.Plan(draft, clear);
                 break;
+            case SetVirtualFunctions set:
+                VirtualFunctions.Plan(draft, set);
+                break;
             default:
                 throw new ArgumentOutOfRangeException(nameof(change), change, "a change that the planner does not know");
         }
@@ -86,6 +89,9 @@ public static class Planner
                 break;
             case ResetBridge { Evict: true } reset:
                 PutBack(draft, reset);
+                break;
+            case SetVirtualFunctions set:
+                VirtualFunctions.Undo(draft, set);
                 break;
             case StopGuest stop:
                 KeepRunning(draft, stop.Guest, error);

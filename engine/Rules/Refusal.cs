@@ -6,7 +6,7 @@ namespace AssignHub.Engine.Rules;
 
 /// <summary>One reason why a change is refused. All that apply are reported together, before anything was touched.</summary>
 /// <param name="Code">The rule, by a name that does not change.</param>
-/// <param name="Subject">What it concerns: a device's address, <c>group 7</c>, <c>guest web01</c>.</param>
+/// <param name="Subject">What it concerns: a device's address, <c>group 7</c>, <c>guest web01</c>; of <c>validation_failed</c> the field.</param>
 /// <param name="Message">The cause, in a sentence.</param>
 /// <param name="Remedy">What would clear it, to be followed literally.</param>
 public sealed record Refusal(ProblemCode Code, string Subject, string Message, string Remedy)

@@ -79,7 +79,46 @@ public static class Refusals
     /// <summary>A physical function with virtual ones cannot move.</summary>
     public static Refusal HasVfs(PciDevice device) => new(
         ProblemCode.GroupNotViable, device.Address.ToString(), $"{device.Address} has {device.Sriov!.NumVfs} virtual functions, which its driver keeps.",
-        $"Remove them: echo 0 > /sys/bus/pci/devices/{device.Address}/sriov_numvfs");
+        $"Remove them: PUT /v1/devices/{device.Address}/sriov with {{ \"numVfs\": 0 }}.");
+
+    /// <summary>Not a device that can have virtual functions. Its subject is the field of the request.</summary>
+    public static Refusal NotPhysicalFunction(PciDevice device) => device.Sriov?.PhysicalFunction is { } physical
+        ? new(ProblemCode.ValidationFailed, "address", $"{device.Address} is itself a virtual function, of {physical}.", $"Ask for PUT /v1/devices/{physical}/sriov.")
+            { BlockedBy = [physical.ToString()] }
+        : new(ProblemCode.ValidationFailed, "address", $"{device.Address} has no SR-IOV: it cannot have virtual functions.",
+            "Choose a device whose sriov.totalVfs is above 0, or switch SR-IOV on in the firmware and in the device's own settings.");
+
+    /// <summary>More virtual functions than the device can have. Its subject is the field of the request.</summary>
+    public static Refusal TooManyVfs(PciDevice device, int count) => new(
+        ProblemCode.ValidationFailed, "numVfs", $"{device.Address} can have {device.Sriov!.TotalVfs} virtual functions, not {count}.",
+        $"Ask for a number from 0 to {device.Sriov.TotalVfs}.");
+
+    /// <summary>Virtual functions are made by the physical one's own driver, and it is not on that.</summary>
+    public static Refusal NoSriovDriver(PciDevice device) => new(
+        ProblemCode.GroupNotViable, device.Address.ToString(),
+        $"{device.Address} is on {device.Driver ?? "no driver"}; its virtual functions are made and removed by a host driver of its own.",
+        device.Driver is null
+            ? $"Load its driver, then: echo {device.Address} > /sys/bus/pci/drivers_probe"
+            : $"Give it back: cd /sys/bus/pci/devices/{device.Address} && echo > driver_override && echo {device.Address} > driver/unbind && echo {device.Address} > /sys/bus/pci/drivers_probe");
+
+    /// <summary>A virtual function that would go belongs to a container.</summary>
+    public static Refusal VfOwned(PciDevice function, Container owner) => new(
+        ProblemCode.GroupOwned, function.Address.ToString(),
+        $"Virtual function {function.Address} belongs to container {owner.Id}{(owner.Guest is { } guest ? $" of guest {guest}" : "")}.",
+        owner.Guest is { } name
+            ? $"Take it back: DELETE /v1/guests/{name}/devices/{function.Address}, then DELETE /v1/containers/{owner.Id} if it is still there."
+            : $"Give it back: DELETE /v1/containers/{owner.Id}.")
+    {
+        BlockedBy = owner.Guest is { } blocker
+            ? [function.Address.ToString(), Names.Container(owner.Id), Names.Guest(blocker)]
+            : [function.Address.ToString(), Names.Container(owner.Id)],
+    };
+
+    /// <summary>A virtual function that would go is held by a process of somebody else.</summary>
+    public static Refusal VfForeign(PciDevice function, GroupHolder holder) => new(
+        ProblemCode.GroupForeign, function.Address.ToString(),
+        $"Virtual function {function.Address} is held through VFIO by {holder.Command} (pid {holder.Pid}), which AssignHub did not start.",
+        $"End {holder.Command} (pid {holder.Pid}).") { BlockedBy = [function.Address.ToString(), $"pid {holder.Pid}"] };
 
     /// <summary>The host needs the device.</summary>
     public static Refusal InUseByHost(PciDevice device, HostUse use) => new(
@@ -95,6 +134,19 @@ public static class Refusals
     /// <summary>A bridge was asked for, or a group that has nothing else.</summary>
     public static Refusal IsBridge(PciAddress device) => new(
         ProblemCode.DeviceIsBridge, device.ToString(), $"{device} is a bridge; bridges stay with the host.", "Claim a device below it.");
+
+    /// <summary>
+    /// What the kernel tells of a device through VFIO is known from its opening, and it was not opened: nobody claimed it, or QEMU opened it
+    /// and AssignHub did not.
+    /// </summary>
+    public static Refusal NeverOpened(PciAddress device, Container? container) => container is null
+        ? new(ProblemCode.ContainerNotFound, device.ToString(),
+            $"No container holds {device}. What the kernel tells of a device through VFIO is known while its group is claimed, from the claim that opened it.",
+            $"Claim it: POST /v1/containers with {{ \"device\": \"{device}\" }}.")
+        : new(ProblemCode.VfioUnavailable, device.ToString(),
+            $"Container {container.Id} holds {device}, but AssignHub did not open it: a bridge is not opened, and a device that goes straight into a running guest is opened by QEMU alone.",
+            $"For a device: give its group back (DELETE /v1/containers/{container.Id}), then claim it by itself: POST /v1/containers with {{ \"device\": \"{device}\" }}.")
+            { BlockedBy = [Names.Container(container.Id)] };
 
     /// <summary>No IOMMU.</summary>
     public static Refusal IommuDisabled() => new(

@@ -100,8 +100,8 @@ public static class Resets
             draft.Refuse(Refusals.ResetUnsupported(device.Address.ToString(), $"The kernel has no way to reset {device.Address} alone."));
         }
 
-        // The kernel takes a bus reset for a function only where nothing else is on the bus, so the function alone is hit.
-        ImmutableArray<PciAddress> hit = [device.Address];
+        // The kernel takes a bus reset for a function only where nothing else is on the bus, so it alone is hit, with what it makes up.
+        ImmutableArray<PciAddress> hit = [device.Address, .. VirtualFunctions.Of(draft.World.Host, device.Address).Select(function => function.Address)];
         draft.Refuse(Blockers(draft.World, device.Address.ToString(), hit, evict: false));
         Hold(draft, hit);
         draft.Do(new ResetFunction(device.Address, $"by {string.Join(" or ", device.ResetMethods)}"));
@@ -133,7 +133,8 @@ public static class Resets
         }
     }
 
-    private static void Hold(Draft draft, ImmutableArray<PciAddress> hit)
+    /// <summary>Holds devices, by their groups where they have one, until the plan ends.</summary>
+    internal static void Hold(Draft draft, ImmutableArray<PciAddress> hit)
     {
         foreach (PciAddress address in hit)
         {

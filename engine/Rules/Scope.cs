@@ -20,7 +20,8 @@ public static class Scope
             ReleaseContainer release => Members(world, release.Container),
             ResetBridge reset when world.Host.Devices.TryGetValue(reset.Bridge, out PciDevice? bridge) => [reset.Bridge, .. Resets.Below(world.Host, bridge)],
             ResetBridge reset => [reset.Bridge],
-            ResetDevice reset => [reset.Device],
+            ResetDevice reset => [reset.Device, .. VirtualFunctions.Of(world.Host, reset.Device).Select(function => function.Address)],
+            SetVirtualFunctions set => [set.Device, .. VirtualFunctions.Of(world.Host, set.Device).Select(function => function.Address)],
             AttachDevice attach => [attach.Device],
             DetachDevice detach => [detach.Device],
             SetOverride set => [set.Device],
@@ -30,6 +31,9 @@ public static class Scope
         };
         return [.. named.Concat(named.SelectMany(device => world.GroupOf(device)?.Devices ?? [])).Distinct()];
     }
+
+    /// <summary>Whether it concerns devices that nobody can name before: functions that it makes, or that someone made since the last scan.</summary>
+    public static bool IsWholeHost(Change change) => change is SetVirtualFunctions;
 
     /// <summary>
     /// Whether its decision depends on who holds groups. Only a device on vfio-pci has a group file that somebody could hold. Who holds a

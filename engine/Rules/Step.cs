@@ -29,6 +29,7 @@ namespace AssignHub.Engine.Rules;
 [JsonDerivedType(typeof(CheckDevices), "checkDevices")]
 [JsonDerivedType(typeof(RecordOverride), "recordOverride")]
 [JsonDerivedType(typeof(DropOverride), "dropOverride")]
+[JsonDerivedType(typeof(SetNumVfs), "setNumVfs")]
 public abstract record Step(string Reason)
 {
     /// <summary>What it is called: <c>bindVfio</c>.</summary>
@@ -190,6 +191,15 @@ public sealed record DropOverride(PciAddress Device, string Reason) : Step(Reaso
 {
     /// <inheritdoc/>
     public override string Subject => Device.ToString();
+}
+
+/// <summary>Have the kernel make <paramref name="Count"/> virtual functions, or with 0 remove them all.</summary>
+public sealed record SetNumVfs(PciAddress Device, int Count, string Reason) : Step(Reason)
+{
+    /// <inheritdoc/>
+    public override string Subject => Device.ToString();
+    /// <summary>The kernel's write ends when every new function was offered to a driver, which takes hardware up to a second each.</summary>
+    public override TimeSpan Deadline => base.Deadline + TimeSpan.FromSeconds(2 * Count);
 }
 
 /// <summary>A device and how it has to answer.</summary>

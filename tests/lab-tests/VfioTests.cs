@@ -28,7 +28,7 @@ public abstract class VfioLab(LabBackend backend, IMessageSink messages) : LabFi
     public async Task<Dictionary<string, string>> ProbeAsync(params string[] arguments)
     {
         string program = Path.Combine(AppContext.BaseDirectory, "vfio-probe.dll");
-        ExecResult result = await Host.ExecAsync(["dotnet", program, .. arguments]);
+        ExecResult result = await Host.ExecAsync(["dotnet", program, .. arguments], TimeSpan.FromMinutes(8));
         Assert.True(result.ExitCode is 0 or 1, $"status {result.ExitCode}\n{result.Output}\n{result.Error}");
         return result.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries)
             .Select(line => line.Split(": ", 2)).ToDictionary(parts => parts[0], parts => parts[1], StringComparer.Ordinal);
@@ -126,10 +126,14 @@ public abstract class VfioTests(VfioLab lab, string backend)
     }
 
     [Fact]
-    public async Task Container_FiftyOpenings_LeaveNothingOpen()
+    public async Task Container_OpenedManyTimes_LeavesNothingOpen()
     {
-        Dictionary<string, string> seen = await lab.ProbeAsync("cycles", await lab.GroupAsync(VfioLab.Edu), VfioLab.Edu, 50.ToString(CultureInfo.InvariantCulture));
+        int cycles = Environment.GetEnvironmentVariable("ASSIGNHUB_TESTS_LONG") is null ? 50 : 500;
 
+        Dictionary<string, string> seen = await lab.ProbeAsync(
+            "cycles", await lab.GroupAsync(VfioLab.Edu), VfioLab.Edu, VfioLab.Nic, cycles.ToString(CultureInfo.InvariantCulture));
+
+        Assert.Equal(cycles.ToString(CultureInfo.InvariantCulture), seen["cycles"]);
         Assert.Equal(seen["first"], seen["last"]);
         Assert.Contains("vfio 0, eventfd 0,", seen["last"], StringComparison.Ordinal);
     }

@@ -6,7 +6,7 @@
 //   vfio-probe edu GROUP ADDRESS                  MSI, DMA out and back, isolation; the device is an edu
 //   vfio-probe registers GROUP ADDRESS            BAR 0 of an NVMe through the mapping and through the fd, and after a reset
 //   vfio-probe reset GROUP ADDRESS                the device's own reset, then its bus's
-//   vfio-probe cycles GROUP ADDRESS COUNT         opens and closes all of it, counting descriptors and threads
+//   vfio-probe cycles GROUP ADDRESS... COUNT      opens and closes all of it, counting descriptors, mappings and threads
 //
 // A HostFault ends it with status 1: `fault: OPERATION ERRNO`, then its words.
 
@@ -45,7 +45,7 @@ try
             ResetBoth(group, addresses[0]);
             return 0;
         case "cycles":
-            Cycle(group, addresses[0], int.Parse(args[3], CultureInfo.InvariantCulture));
+            Cycle(group, addresses, int.Parse(args[^1], CultureInfo.InvariantCulture));
             return 0;
         default:
             Console.Error.WriteLine("vfio-probe support|proof|refusals|edu|registers|reset|cycles GROUP ADDRESS...");
@@ -166,7 +166,7 @@ static void ResetBoth(int group, PciAddress address)
     Say("id", device.ReadConfig32(0) == id ? "same" : "lost");
 }
 
-static void Cycle(int group, PciAddress address, int count)
+static void Cycle(int group, PciAddress[] addresses, int count)
 {
     // The first two rounds load what the runtime needs, counting and printing included; only what comes after them can be a leak.
     Say("cycles", count);
@@ -176,9 +176,11 @@ static void Cycle(int group, PciAddress address, int count)
         using (DmaBuffer buffer = DmaBuffer.Allocate(1 << 20))
         {
             container.MapDma(buffer, 0x100000, DmaAccess.Read);
-            VfioDevice device = container.OpenDevice(address);
-            device.EnableInterrupts(PciIrq.Msi, 1);
-            device.Map(PciRegion.Bar0, device.Region(PciRegion.Bar0).MapPlan[0]);
+            foreach (VfioDevice device in addresses.Select(address => container.OpenDevice(address)))
+            {
+                device.EnableInterrupts(device.Irqs.Any(irq => irq.Name == "msi") ? PciIrq.Msi : PciIrq.Intx, 1);
+                device.Map(PciRegion.Bar0, device.Region(PciRegion.Bar0).MapPlan[0]);
+            }
         }
 
         string counts = Counts();

@@ -13,6 +13,12 @@ internal static class ModelHost
 {
     public static readonly DateTimeOffset Start = new(2026, 1, 1, 0, 0, 0, TimeSpan.Zero);
 
+    /// <summary>The driver that takes every new virtual function.</summary>
+    public const string VfDriver = "igbvf";
+
+    /// <summary>The virtual functions that a physical one can have.</summary>
+    public const int MostVfs = 3;
+
     private static readonly string?[] Drivers = ["e1000e", "nvme", "xhci_hcd", null, null, "vfio-pci"];
 
     /// <summary>Groups of any shape: alone, several endpoints, with a bridge, with a bridge on a driver that blocks, with a used member.</summary>
@@ -52,6 +58,7 @@ internal static class ModelHost
                     Group = number,
                     ParentBridge = root,
                     ResetMethods = random.Next(2) == 0 ? ["flr"] : [],
+                    Sriov = random.Next(3) == 0 ? new SriovState(MostVfs, 0, null) : null,
                     HostUses = used ? AnyUses(random) : [],
                 };
             }
@@ -107,6 +114,7 @@ internal static class ModelHost
             EndGuest end => world with { Guests = world.Guests.Remove(end.Guest) },
             RunGuest run => world with { Guests = world.Guests.SetItem(run.Guest, world.Guests[run.Guest] with { Running = true }) },
             HoldGuest hold => world with { Guests = world.Guests.SetItem(hold.Guest, world.Guests[hold.Guest] with { Running = false }) },
+            SetNumVfs set => SetVfs(world, world.Host.Devices[set.Device], set.Count),
             PlugDevice plug => Plug(world, plug.Guest, view => view with { Devices = view.Devices.Add(plug.Device) }),
             UnplugDevice unplug => Plug(world, unplug.Guest, view => view with { Devices = view.Devices.Remove(unplug.Device) }),
             _ => world,
@@ -131,6 +139,35 @@ internal static class ModelHost
 
     private static World With(World world, PciDevice device) =>
         world with { Host = world.Host with { Devices = world.Host.Devices.SetItem(device.Address, device) } };
+
+    /// <summary>What sriov_numvfs does; where the kernel would fail, or a function go that is somebody's, the rules have let through what they must not.</summary>
+    private static World SetVfs(World world, PciDevice physical, int count)
+    {
+        Assert.True(count == 0 || physical.Sriov!.NumVfs == 0, "EBUSY: only from none to some and back");
+        Assert.True(physical.Driver is not null && !VfioDrivers.IsVfio(physical.Driver), "ENOENT: only a host driver makes virtual functions");
+        ImmutableSortedDictionary<PciAddress, PciDevice> devices = world.Host.Devices.SetItem(
+            physical.Address, physical with { Sriov = physical.Sriov! with { NumVfs = count } });
+        ImmutableSortedDictionary<int, IommuGroup> groups = world.Host.Groups;
+        foreach (PciDevice gone in VirtualFunctions.Of(world.Host, physical.Address))
+        {
+            Assert.Null(world.Inventory.ContainerOf(gone.Address));
+            devices = devices.Remove(gone.Address);
+            groups = groups.Remove(gone.Group!.Value);
+        }
+
+        for (int i = 0; i < count; i++)
+        {
+            PciAddress address = physical.Address with { Slot = (byte)(16 + physical.Address.Slot * MostVfs + i) };
+            int group = 1000 + address.Bus * 32 + address.Slot;
+            devices = devices.SetItem(address, physical with
+            {
+                Address = address, Driver = VfDriver, Group = group, HostUses = [], Sriov = new SriovState(0, 0, physical.Address),
+            });
+            groups = groups.SetItem(group, new IommuGroup(group, [address], "DMA", []));
+        }
+
+        return world with { Host = world.Host with { Devices = devices, Groups = groups } };
+    }
 
     private static World Plug(World world, string guest, Func<GuestView, GuestView> change) =>
         world with { Guests = world.Guests.SetItem(guest, change(world.Guests[guest])) };

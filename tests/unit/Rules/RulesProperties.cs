@@ -80,6 +80,16 @@ public sealed class RulesProperties
             world = Execute(world, Accepted(world, new ReleaseContainer(container)), random, Mishap.None);
         }
 
+        // Nothing of the host is in the way at last.
+        world = world with
+        {
+            Host = world.Host with { Devices = world.Host.Devices.ToImmutableSortedDictionary(device => device.Key, device => device.Value with { HostUses = [] }) },
+        };
+        foreach (PciDevice physical in world.Host.Devices.Values.Where(device => device.Sriov is { NumVfs: > 0 }))
+        {
+            world = Execute(world, Accepted(world, new SetVirtualFunctions(physical.Address, 0)), random, Mishap.None);
+        }
+
         Assert.Equal(born.Host.Devices.Select(Driver), world.Host.Devices.Select(Driver));
         Assert.Empty(world.Inventory.Containers);
         Assert.Empty(world.Guests);
@@ -190,9 +200,10 @@ public sealed class RulesProperties
 
         foreach (PciDevice device in world.Host.Devices.Values)
         {
+            Assert.False(device.Sriov is { NumVfs: > 0 } && VfioDrivers.IsVfio(device.Driver), $"{device.Address} is taken although it has virtual functions");
             if (world.Inventory.ContainerOf(device.Address) is null)
             {
-                Assert.Equal(born.Host.Devices[device.Address].Driver, device.Driver);
+                Assert.Equal(born.Host.Devices.TryGetValue(device.Address, out PciDevice? before) ? before.Driver : ModelHost.VfDriver, device.Driver);
             }
         }
 
@@ -224,7 +235,7 @@ public sealed class RulesProperties
     {
         PciAddress device = Pick(random, world.Host.Devices.Keys);
         string guest = Pick(random, Guests);
-        return random.Next(16) switch
+        return random.Next(18) switch
         {
             0 => new ClaimGroup(Pick(random, world.Host.Groups.Keys), null, random.Next(2) == 0 ? guest : null, random.Next(2) == 0),
             1 => new ClaimGroup(null, device, random.Next(2) == 0 ? guest : null, random.Next(2) == 0),
@@ -238,6 +249,7 @@ public sealed class RulesProperties
             11 => new ClearQuarantine(device),
             12 or 13 => new SetOverride(device, "because", "somebody", TimeSpan.FromSeconds(random.Next(1, 10))),
             14 => new ClearOverride(device),
+            15 or 16 => new SetVirtualFunctions(device, random.Next(ModelHost.MostVfs + 2)),
             _ => random.Next(2) == 0 ? new PauseGuest(guest) : new ResetBridge(device, random.Next(2) == 0),
         };
     }
