@@ -21,7 +21,7 @@ internal static class KernelBuild
     public static string? Find(string cache) =>
         Directory.Exists(Folder(cache)) ? Directory.GetDirectories(Folder(cache), "*" + Suffix()).FirstOrDefault() : null;
 
-    /// <summary>Builds the kernel and gives its folder. Source and objects are gone afterwards, however this ends.</summary>
+    /// <summary>Builds the kernel and gives its folder; source and objects are deleted after it.</summary>
     public static async Task<string> MakeAsync(Apt apt, string cache, IProgress<string>? progress, CancellationToken cancel)
     {
         string package = await NewestSourceAsync(apt, cancel).ConfigureAwait(false);
