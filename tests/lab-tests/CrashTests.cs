@@ -11,7 +11,7 @@ namespace AssignHub.Tests.Lab;
 
 /// <summary>
 /// The service killed in the middle of writing its journal, in every operation: strace kills it at the N-th write to the store's log. Afterwards, and
-/// after its restart, the host is in the state asked for or in the state before, and no guest was disturbed. The short form takes a few writes of
+/// after its restart, the host is in the state asked for or in the state before, and no guest was disturbed. The short form takes one write of
 /// each operation, the long one all of them.
 /// </summary>
 [Collection("sample lab")]
@@ -95,7 +95,7 @@ public sealed class CrashTests(SampleLab lab, ITestOutputHelper output) : IAsync
         await undo();
         Assert.Equal(before, await state());
         bool all = Environment.GetEnvironmentVariable("ASSIGNHUB_TESTS_LONG") is not null;
-        int[] points = all ? [.. Enumerable.Range(1, writes)] : [1, (writes / 2) + 1, writes];
+        int[] points = all ? [.. Enumerable.Range(1, writes)] : [(writes / 2) + 1];
         output.WriteLine($"{what}: {writes} writes, killed at {string.Join(", ", points)}");
         foreach (int point in points)
         {

@@ -4,7 +4,7 @@ using AssignHub.Story;
 
 namespace AssignHub.Tests.Lab;
 
-/// <summary>A dry run tells the truth: the same steps as the operation that then runs, or the same refusals, for every group of every lab.</summary>
+/// <summary>A dry run tells the truth: the same steps as the operation that then runs, or the same refusals, for every group of every lab that has one to claim.</summary>
 public abstract class DryRuns(LabHost lab) : IAsyncLifetime
 {
     private readonly HubInLab _hub = new(lab, Repository.Service);
@@ -65,9 +65,6 @@ public abstract class DryRuns(LabHost lab) : IAsyncLifetime
 [Collection("sample lab")]
 public sealed class SampleDryRuns(SampleLab lab) : DryRuns(lab.Host);
 
-[Collection("shpc lab")]
-public sealed class ShpcDryRuns(ShpcLab lab) : DryRuns(lab.Host);
-
 [Collection("switch lab")]
 public sealed class SwitchDryRuns(SwitchLab lab) : DryRuns(lab.Host);
 
@@ -77,8 +74,8 @@ public sealed class FunctionsDryRuns(FunctionsLab lab) : DryRuns(lab.Host);
 [Collection("sriov lab")]
 public sealed class SriovDryRuns(SriovLab lab) : DryRuns(lab.Host);
 
-[Collection("vfio lab")]
-public sealed class VfioDryRuns(VfioLab lab) : DryRuns(lab.Host);
+[Collection("type1 vfio lab")]
+public sealed class VfioDryRuns(Type1VfioLab lab) : DryRuns(lab.Host);
 
 [Collection("hostuse lab")]
 public sealed class HostUseDryRuns(HostUseLab lab) : DryRuns(lab.Host);

@@ -46,7 +46,7 @@ public sealed class HostUseTests(HostUseLab lab, HostUseHub hub) : IClassFixture
         string disk = await DiskAsync(Plain);
         await lab.Host.RunAsync($"mke2fs -q -F -t ext4 /dev/{disk} && mkdir -p '/mnt/plain disk' && mount /dev/{disk} '/mnt/plain disk'");
 
-        await RefusedUntilUndoneAsync(Plain, $"{disk} is mounted at /mnt/plain disk");
+        await RefusedUntilUndoneAsync(Plain, Plain, $"{disk} is mounted at /mnt/plain disk");
     }
 
     [Fact]
@@ -59,13 +59,17 @@ public sealed class HostUseTests(HostUseLab lab, HostUseHub hub) : IClassFixture
             printf secret | cryptsetup luksFormat -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 /dev/{disk} -
             printf secret | cryptsetup open --key-file - /dev/{disk} vault-crypt
             vgcreate -q vault-group /dev/mapper/vault-crypt
-            lvcreate -q -y -n data -l 100%FREE vault-group
+            # Without udev the new node is not waited for; it is made after.
+            export DM_DISABLE_UDEV=1
+            lvcreate -q -y -Wn -Zn -n data -l 100%FREE vault-group
+            vgmknodes -q vault-group
             mke2fs -q -F -t ext4 /dev/vault-group/data
             mkdir -p /mnt/vault
             mount /dev/vault-group/data /mnt/vault
             """);
 
         await RefusedUntilUndoneAsync(
+            Vault,
             Vault,
             $"the logical volume vault-group/data on the encrypted device vault-crypt on {disk} is mounted at /mnt/vault",
             $"the encrypted device vault-crypt on {disk} is part of the logical volume vault-group/data",
@@ -86,7 +90,7 @@ public sealed class HostUseTests(HostUseLab lab, HostUseHub hub) : IClassFixture
             """);
 
         await RefusedAsync(MirrorB, MirrorB, $"the RAID array md0 on {b} is mounted at /mnt/mirror", $"{b} is part of the RAID array md0");
-        await RefusedUntilUndoneAsync(MirrorA, $"the RAID array md0 on {a} is mounted at /mnt/mirror", $"{a} is part of the RAID array md0");
+        await RefusedUntilUndoneAsync(MirrorA, MirrorA, $"the RAID array md0 on {a} is mounted at /mnt/mirror", $"{a} is part of the RAID array md0");
         await _client.ClaimAndReleaseAsync(MirrorB);
     }
 
@@ -96,7 +100,7 @@ public sealed class HostUseTests(HostUseLab lab, HostUseHub hub) : IClassFixture
         string disk = await DiskAsync(Plain);
         await lab.Host.RunAsync($"mkswap -f /dev/{disk} && swapon /dev/{disk}");
 
-        await RefusedUntilUndoneAsync(Plain, $"{disk} is swapped on");
+        await RefusedUntilUndoneAsync(Plain, Plain, $"{disk} is swapped on");
     }
 
     [Fact]
@@ -106,7 +110,7 @@ public sealed class HostUseTests(HostUseLab lab, HostUseHub hub) : IClassFixture
         // Beside the lab's own default route, and behind it.
         await lab.Host.RunAsync($"ip link set {nic} up && ip route add default dev {nic} metric 500");
 
-        await RefusedUntilUndoneAsync(NicA, $"{nic} carries a default route");
+        await RefusedUntilUndoneAsync(NicA, NicA, $"{nic} carries a default route");
     }
 
     [Fact]
@@ -115,7 +119,7 @@ public sealed class HostUseTests(HostUseLab lab, HostUseHub hub) : IClassFixture
         string nic = await NicAsync(NicA);
         await lab.Host.RunAsync($"ip addr add 192.0.2.2/24 dev {nic} && ip addr add 2001:db8::2/64 dev {nic} nodad && ip link set {nic} up");
 
-        await RefusedUntilUndoneAsync(NicA, $"{nic} is up with 192.0.2.2, 2001:db8::2");
+        await RefusedUntilUndoneAsync(NicA, NicA, $"{nic} is up with 192.0.2.2, 2001:db8::2");
     }
 
     [Fact]
@@ -130,7 +134,7 @@ public sealed class HostUseTests(HostUseLab lab, HostUseHub hub) : IClassFixture
             ip -n elsewhere link set {nic} master br0 up
             """);
 
-        await RefusedUntilUndoneAsync(NicB, $"its interface {nic} is in the network namespace elsewhere");
+        await RefusedUntilUndoneAsync(NicB, NicB, $"its interface {nic} is in the network namespace elsewhere");
 
         await lab.Host.RunAsync("ip netns del elsewhere");
     }
@@ -142,7 +146,7 @@ public sealed class HostUseTests(HostUseLab lab, HostUseHub hub) : IClassFixture
         string pid = (await lab.Host.RunAsync("setsid unshare --net sleep 300 </dev/null >/dev/null 2>&1 & echo $!; sleep 1")).Trim();
         await lab.Host.RunAsync($"ip link set {nic} netns {pid}");
 
-        await RefusedUntilUndoneAsync(NicB, $"its interface {nic} is in the network namespace of process {pid}");
+        await RefusedUntilUndoneAsync(NicB, NicB, $"its interface {nic} is in the network namespace of process {pid}");
 
         await lab.Host.RunAsync($"kill {pid}");
     }
@@ -153,7 +157,7 @@ public sealed class HostUseTests(HostUseLab lab, HostUseHub hub) : IClassFixture
         string nic = await NicAsync(NicB);
         await lab.Host.RunAsync($"modprobe bonding max_bonds=0 && ip link add bond7 type bond && ip link set {nic} down && ip link set {nic} master bond7");
 
-        await RefusedUntilUndoneAsync(NicB, $"{nic} is a member of the bond bond7");
+        await RefusedUntilUndoneAsync(NicB, NicB, $"{nic} is a member of the bond bond7");
 
         await lab.Host.RunAsync("ip link del bond7");
     }
@@ -173,8 +177,6 @@ public sealed class HostUseTests(HostUseLab lab, HostUseHub hub) : IClassFixture
 
         await RefusedUntilUndoneAsync(SharedEdu, SharedNic, $"{nic} is up with 198.51.100.2");
     }
-
-    private Task RefusedUntilUndoneAsync(string device, params string[] evidence) => RefusedUntilUndoneAsync(device, device, evidence);
 
     /// <summary>A claim of a device is refused for the uses of another, or the same, of its group, until the remedies are followed to the letter.</summary>
     private async Task RefusedUntilUndoneAsync(string device, string used, params string[] evidence)
