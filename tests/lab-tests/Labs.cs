@@ -1,6 +1,9 @@
 using AssignHub.Lab;
 using Xunit.Abstractions;
 
+// One lab at a time: two would only slow each other down on a small machine.
+[assembly: CollectionBehavior(DisableTestParallelization = true)]
+
 namespace AssignHub.Tests.Lab;
 
 /// <summary>
@@ -51,24 +54,23 @@ public sealed class SriovLab(IMessageSink messages) : LabFixture("sriov", messag
 
 public sealed class HostUseLab(IMessageSink messages) : LabFixture("hostuse", messages);
 
-// Collections without parallel runs: two labs at once would only slow each other down on a small machine.
-[CollectionDefinition("sample lab", DisableParallelization = true)]
+[CollectionDefinition("sample lab")]
 public sealed class SampleLabs : ICollectionFixture<SampleLab>;
 
-[CollectionDefinition("iommufd lab", DisableParallelization = true)]
+[CollectionDefinition("iommufd lab")]
 public sealed class IommufdLabs : ICollectionFixture<IommufdLab>;
 
-[CollectionDefinition("shpc lab", DisableParallelization = true)]
+[CollectionDefinition("shpc lab")]
 public sealed class ShpcLabs : ICollectionFixture<ShpcLab>;
 
-[CollectionDefinition("switch lab", DisableParallelization = true)]
+[CollectionDefinition("switch lab")]
 public sealed class SwitchLabs : ICollectionFixture<SwitchLab>;
 
-[CollectionDefinition("functions lab", DisableParallelization = true)]
+[CollectionDefinition("functions lab")]
 public sealed class FunctionsLabs : ICollectionFixture<FunctionsLab>;
 
-[CollectionDefinition("sriov lab", DisableParallelization = true)]
+[CollectionDefinition("sriov lab")]
 public sealed class SriovLabs : ICollectionFixture<SriovLab>;
 
-[CollectionDefinition("hostuse lab", DisableParallelization = true)]
+[CollectionDefinition("hostuse lab")]
 public sealed class HostUseLabs : ICollectionFixture<HostUseLab>;

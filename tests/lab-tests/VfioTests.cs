@@ -39,10 +39,10 @@ public sealed class Type1VfioLab(IMessageSink messages) : VfioLab(LabBackend.Typ
 
 public sealed class IommufdVfioLab(IMessageSink messages) : VfioLab(LabBackend.Iommufd, messages);
 
-[CollectionDefinition("type1 vfio lab", DisableParallelization = true)]
+[CollectionDefinition("type1 vfio lab")]
 public sealed class Type1VfioLabs : ICollectionFixture<Type1VfioLab>;
 
-[CollectionDefinition("iommufd vfio lab", DisableParallelization = true)]
+[CollectionDefinition("iommufd vfio lab")]
 public sealed class IommufdVfioLabs : ICollectionFixture<IommufdVfioLab>;
 
 /// <summary>The engine's VFIO driver on a real kernel, with devices that do real DMA and raise real interrupts: what is the same with every backend.</summary>

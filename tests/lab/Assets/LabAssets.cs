@@ -22,7 +22,6 @@ public sealed class LabAssets
     [
         ("qemu-system-x86_64", "qemu-system-x86"), ("depmod", "kmod"), ("xz", "xz-utils"),
         ("mke2fs", "e2fsprogs"), ("mount", "mount"), ("dmsetup", "dmsetup"), ("cryptsetup", "cryptsetup-bin"), ("lvm", "lvm2"), ("mdadm", "mdadm"), ("ip", "iproute2"),
-        ("strace", "strace"),
     ];
 
     private LabAssets(string cache, string kernel, string hostInitrd, string guestInitrd)
