@@ -24,13 +24,9 @@ internal static class DeviceEndpoints
             .WithDescription("By the kernel's best method, which hits nothing else. Afterwards the device has to answer, or it is quarantined.")
             .ProducesChange<DeviceResource>().WithProblems(ProblemCode.ValidationFailed, ProblemCode.DeviceNotFound, ProblemCode.ResetBlocked);
         OverrideEndpoints.Map(devices);
+        SriovEndpoints.Map(devices);
         devices.MapPost("/{address}/clear", ClearAsync).WithName("clearDevice").WithSummary("Lift a device's quarantine")
             .ProducesChange<DeviceResource>().WithProblems(ProblemCode.ValidationFailed, ProblemCode.DeviceNotFound);
-        devices.MapPut("/{address}/sriov", SetSriovAsync).WithName("setDeviceSriov").WithSummary("Set the number of a device's virtual functions")
-            .WithDescription("Its own driver makes them; each has a group of its own where the path to it has ACS. From one number to another the kernel goes by way of none, "
-                + "so it is refused while any that exists is claimed, in a guest, used by the host or held by a foreign process. They are gone after the host's next boot.")
-            .Accepts<SriovRequest>("application/json").ProducesChange<DeviceResource>()
-            .WithProblems(ProblemCode.ValidationFailed, ProblemCode.DeviceNotFound, ProblemCode.GroupOwned);
         devices.MapGet("/{address}/vfio", GetVfio).WithName("getDeviceVfio").WithSummary("What the kernel told of a device through VFIO")
             .WithDescription("Regions with what of them can be mapped, interrupts, and resets, as they were when AssignHub last opened the device: at the claim of its group.")
             .Produces<DeviceVfioResource>().WithProblems(ProblemCode.ValidationFailed, ProblemCode.DeviceNotFound, ProblemCode.ContainerNotFound, ProblemCode.VfioUnavailable);
@@ -81,15 +77,6 @@ internal static class DeviceEndpoints
     {
         PciAddress device = Requests.Address(address);
         return changes.SubmitAsync(http, new ClearQuarantine(device), world => Show(world, device, names));
-    }
-
-    private static async Task<IResult> SetSriovAsync(HttpContext http, string address, ChangeEndpoints changes, PciIds names)
-    {
-        PciAddress device = Requests.Address(address);
-        SriovRequest request = await http.Request.BodyAsync(ApiJson.Wire.SriovRequest, http.RequestAborted).ConfigureAwait(false);
-        return request.NumVfs >= 0
-            ? await changes.SubmitAsync(http, new SetVirtualFunctions(device, request.NumVfs), world => Show(world, device, names)).ConfigureAwait(false)
-            : throw BadRequestException.Of("numVfs", "has to be a number from 0 to the device's sriov.totalVfs");
     }
 
     private static IResult GetVfio(HttpContext http, string address, Observer observer)

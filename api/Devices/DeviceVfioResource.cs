@@ -51,10 +51,3 @@ public sealed record DeviceVfioResource
         HotResetObstacle = HotReset.Obstacle(world.Host, device, report),
     };
 }
-
-/// <summary>How many virtual functions a device is to have.</summary>
-public sealed record SriovRequest
-{
-    /// <summary>The number, from 0 to the device's <c>sriov.totalVfs</c>.</summary>
-    public required int NumVfs { get; init; }
-}

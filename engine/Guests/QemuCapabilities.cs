@@ -6,11 +6,11 @@ using System.Text.Json;
 
 namespace AssignHub.Engine.Guests;
 
-/// <summary>Asks QEMU for its version and its objects, and remembers the answer until the file is another.</summary>
+/// <summary>Asks QEMU for its version and its objects, and remembers what it answered until the file is another.</summary>
 /// <param name="program">QEMU's file or name.</param>
 public sealed class QemuCapabilities(string program)
 {
-    private static readonly TimeSpan Deadline = TimeSpan.FromSeconds(20);
+    private const string DeadlineSeconds = "20";
 
     // One conversation; QEMU answers each line and ends at the last.
     private const string Questions = """
@@ -30,41 +30,47 @@ public sealed class QemuCapabilities(string program)
         string identity = Identity();
         lock (_gate)
         {
-            if (_asked.Identity != identity)
+            if (_asked.Identity == identity)
             {
-                _asked = (identity, Ask());
+                return _asked.Objection;
             }
 
-            return _asked.Objection;
+            (bool answered, string? objection) = Ask();
+            if (answered)
+            {
+                _asked = (identity, objection);
+            }
+
+            return objection;
         }
     }
 
-    private string? Ask()
+    private (bool Answered, string? Objection) Ask()
     {
         try
         {
             using Process qemu = Process.Start(new ProcessStartInfo(
-                program, ["-machine", "none", "-nodefaults", "-no-user-config", "-display", "none", "-S", "-qmp", "stdio"])
+                "timeout", [DeadlineSeconds, program, "-machine", "none", "-nodefaults", "-no-user-config", "-display", "none", "-S", "-qmp", "stdio"])
             {
                 RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true, UseShellExecute = false,
             })!;
-            using var timer = new Timer(_ => qemu.Kill(), null, Deadline, Timeout.InfiniteTimeSpan);
-            qemu.ErrorDataReceived += (_, _) => { };
+            string words = "";
+            qemu.ErrorDataReceived += (_, line) => words += line.Data;
             qemu.BeginErrorReadLine();
             qemu.StandardInput.Write(Questions);
             qemu.StandardInput.Close();
             string answers = qemu.StandardOutput.ReadToEnd();
             qemu.WaitForExit();
-            return Read(answers);
+            return Read(answers) is (true, var objection) ? (true, objection) : (false, $"{program} did not answer: {words}");
         }
         catch (Exception error) when (error is Win32Exception or IOException or JsonException)
         {
-            return $"{program} could not be asked: {error.Message}";
+            return (false, $"{program} could not be asked: {error.Message}");
         }
     }
 
-    /// <summary>The objection that QEMU's answers give, one JSON object a line.</summary>
-    internal static string? Read(string answers)
+    /// <summary>Whether QEMU answered, one JSON object a line, and the objection that its answers give.</summary>
+    internal static (bool Answered, string? Objection) Read(string answers)
     {
         string version = "of an unknown version";
         bool answered = false;
@@ -81,7 +87,7 @@ public sealed class QemuCapabilities(string program)
                 answered = true;
                 if (result.EnumerateArray().Any(type => type.GetProperty("name").GetString() == "iommufd"))
                 {
-                    return null;
+                    return (true, null);
                 }
             }
             else if (result.TryGetProperty("qemu", out JsonElement number))
@@ -90,7 +96,7 @@ public sealed class QemuCapabilities(string program)
             }
         }
 
-        return answered ? $"QEMU {version} has no iommufd object; 9.0 was the first with it" : "QEMU did not answer";
+        return (answered, answered ? $"QEMU {version} has no iommufd object; 9.0 was the first with it" : null);
     }
 
     // A program that is upgraded in place is asked again.

@@ -213,9 +213,9 @@ public sealed partial class RunningGuest
         {
             await Qmp.ExecuteAsync("closefd", new JsonObject { ["fdname"] = file }).ConfigureAwait(false);
         }
-        catch (QemuException e) when (e.Fault.Class is not QemuFault.UnplugTimeout)
+        catch (QemuException taken) when (taken.Fault.Class is QemuFault.GenericError or QemuFault.Closed)
         {
-            // The device took it before it failed, and closed it then.
+            // The device took it before it failed, and closed it then; or QEMU is gone, and the file with it.
         }
     }
 

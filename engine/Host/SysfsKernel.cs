@@ -176,6 +176,12 @@ public abstract class SysfsKernel : IKernel
             {
                 throw new HostFault("reset_subordinate", bridge.ToString(), Errno.ENOTTY, "the kernel offers no such reset here", missing);
             }
+            catch (HostFault untold) when (untold.Errno == Errno.ENOTTY)
+            {
+                // pci_bridge_secondary_bus_reset: also when the link was not seen up again in time, after all below was reset.
+                throw new HostFault("reset_subordinate", bridge.ToString(), Errno.ENOTTY,
+                    "the kernel cannot reset what is below, or did and was not told in time that the link is up again", untold);
+            }
             catch (HostFault busy) when (busy.Errno == Errno.EAGAIN && attempt < ResetAttempts)
             {
                 Thread.Sleep(ResetPause);

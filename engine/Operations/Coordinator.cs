@@ -165,7 +165,7 @@ public sealed partial class Coordinator(Ledger ledger, Observer observer, StepRu
     private async Task UndoAsync(Operation operation, Problem problem, OperationState end, CancellationToken cancel)
     {
         LogUndo(logger, operation.Id, problem.Detail);
-        World world = await observer.ObserveAgainAsync(operation.Change, cancel).ConfigureAwait(false);
+        World world = await observer.ObserveAsync(operation.Change, cancel).ConfigureAwait(false);
         int first = operation.Steps.Length;
         operation = ledger.Amend(operation with
         {
@@ -229,7 +229,9 @@ public sealed partial class Coordinator(Ledger ledger, Observer observer, StepRu
     private (Operation Operation, Problem? Problem) Failed(Operation operation, int index, OperationStep step, Problem problem)
     {
         step = step with { State = StepState.Failed, FinishedAt = clock.GetUtcNow(), Error = problem.Detail };
-        return (ledger.Commit(operation.With(index, step), inventory => inventory), problem);
+
+        // On the way forward the undoing sets the record right; on the way back nothing comes after it.
+        return (ledger.Commit(operation.With(index, step), inventory => operation.Error is null ? inventory : Effects.Fail(inventory, step.Step)), problem);
     }
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Operation {Operation}: {Kind} {Subject} for {Actor}")]

@@ -31,7 +31,7 @@ public static class Claims
 
         if (world.ContainerOf(group) is { } owner)
         {
-            refusals.Add(Refusals.GroupOwned(group.Number, owner));
+            refusals.Add(Refusals.GroupOwned(owner));
         }
         else if (world.Host.Holders.TryGetValue(group.Number, out GroupHolder? holder))
         {
@@ -111,7 +111,7 @@ public static class Claims
             // A container that no guest has yet may be given to one; every other combination is somebody else's.
             if (container.Guest is not null || guest is null)
             {
-                draft.Refuse(Refusals.GroupOwned(group.Number, container));
+                draft.Refuse(Refusals.GroupOwned(container));
                 return null;
             }
 
@@ -182,7 +182,7 @@ public static class Claims
         {
             draft.Refuse(guest.IsActive
                 ? Refusals.GuestRunning(guest, $"Detach {string.Join(", ", DevicesIn(guest, container))} from guest {name}, or stop and delete it.")
-                : Refusals.GroupOwned(container.Group ?? -1, container));
+                : Refusals.GroupOwned(container));
             return;
         }
 

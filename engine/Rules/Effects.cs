@@ -67,6 +67,13 @@ public static class Effects
         _ => inventory,
     };
 
+    /// <summary>The inventory after a step of a way back failed, or was forbidden: a device that did not get into its guest waits for the next start.</summary>
+    public static Inventory Fail(Inventory inventory, Step step) => step is not PlugDevice plug
+        ? inventory
+        : Change(inventory, plug.Guest, guest => guest.Devices.TryGetValue(plug.Device, out GuestDevice? device)
+            ? guest.With(device with { State = GuestDeviceState.Pending, Bus = null, Slot = null })
+            : guest);
+
     /// <summary>A guest whose process is gone: what it had is pending until its next start.</summary>
     internal static Guest Ended(Guest guest, string? error) => guest with
     {

@@ -87,8 +87,11 @@ public static class Planner
             case DetachDevice detach:
                 KeepPlugged(draft, detach);
                 break;
-            case ResetBridge { Evict: true } reset:
-                PutBack(draft, reset);
+            case ResetBridge reset:
+                Resets.Undo(draft, reset);
+                break;
+            case ResetDevice reset:
+                Resets.Undo(draft, reset);
                 break;
             case SetVirtualFunctions set:
                 VirtualFunctions.Undo(draft, set);
@@ -204,23 +207,6 @@ public static class Planner
         if (draft.Inventory.Containers.TryGetValue(device.Container, out Container? container))
         {
             draft.Inventory = draft.Inventory.With(container with { State = ContainerState.Attached, Guest = guest.Name });
-        }
-    }
-
-    /// <summary>What was evicted for a reset goes back, but for what did not survive it.</summary>
-    private static void PutBack(Draft draft, ResetBridge reset)
-    {
-        foreach ((Guest guest, GuestDevice device) in Resets.Evicted(draft.World with { Inventory = draft.Inventory }, reset.Bridge).ToArray())
-        {
-            GuestView? view = draft.World.Guests.GetValueOrDefault(guest.Name);
-            if (view?.Devices.Contains(device.Address) == true)
-            {
-                draft.Inventory = draft.Inventory.With(draft.Inventory.Guests[guest.Name].With(device with { State = GuestDeviceState.Attached }));
-            }
-            else if (view is not null)
-            {
-                DevicePlugging.Return(draft, guest.Name, device.Address);
-            }
         }
     }
 

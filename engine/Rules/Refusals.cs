@@ -40,9 +40,9 @@ public static class Refusals
         "Claim each group with a request of its own.");
 
     /// <summary>Another container holds the group.</summary>
-    public static Refusal GroupOwned(int group, Container owner) => new(
-        ProblemCode.GroupOwned, Names.Group(group),
-        $"Group {group} is owned by container {owner.Id}{(owner.Guest is { } guest ? $" of guest {guest}" : "")}.",
+    public static Refusal GroupOwned(Container owner) => new(
+        ProblemCode.GroupOwned, owner.Group is { } group ? Names.Group(group) : Names.Container(owner.Id),
+        $"{(owner.Group is { } number ? $"Group {number}" : "A group that is not there now")} is owned by container {owner.Id}{(owner.Guest is { } guest ? $" of guest {guest}" : "")}.",
         owner.Guest is { } name ? $"Remove its devices from guest {name}, or delete container {owner.Id}." : $"Delete container {owner.Id}, or use it.")
     {
         BlockedBy = owner.Guest is { } blocker ? [Names.Container(owner.Id), Names.Guest(blocker)] : [Names.Container(owner.Id)],

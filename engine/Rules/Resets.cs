@@ -100,13 +100,43 @@ public static class Resets
             draft.Refuse(Refusals.ResetUnsupported(device.Address.ToString(), $"The kernel has no way to reset {device.Address} alone."));
         }
 
-        // The kernel takes a bus reset for a function only where nothing else is on the bus, so it alone is hit, with what it makes up.
-        ImmutableArray<PciAddress> hit = [device.Address, .. VirtualFunctions.Of(draft.World.Host, device.Address).Select(function => function.Address)];
+        ImmutableArray<PciAddress> hit = HitBy(draft.World.Host, reset);
         draft.Refuse(Blockers(draft.World, device.Address.ToString(), hit, evict: false));
         Hold(draft, hit);
         draft.Do(new ResetFunction(device.Address, $"by {string.Join(" or ", device.ResetMethods)}"));
         Check(draft, hit);
     }
+
+    /// <summary>After a reset that failed half-way: all that it may have wedged is checked, and what was evicted goes back, but for what did not survive.</summary>
+    internal static void Undo(Draft draft, ResetBridge reset)
+    {
+        if (!draft.World.Host.Devices.TryGetValue(reset.Bridge, out PciDevice? bridge))
+        {
+            return;
+        }
+
+        Check(draft, Below(draft.World.Host, bridge));
+        if (!reset.Evict)
+        {
+            return;
+        }
+
+        foreach ((Guest guest, GuestDevice device) in Evicted(draft.World with { Inventory = draft.Inventory }, reset.Bridge).ToArray())
+        {
+            GuestView? view = draft.World.Guests.GetValueOrDefault(guest.Name);
+            if (view?.Devices.Contains(device.Address) == true)
+            {
+                draft.Inventory = draft.Inventory.With(draft.Inventory.Guests[guest.Name].With(device with { State = GuestDeviceState.Attached }));
+            }
+            else if (view is not null)
+            {
+                DevicePlugging.Return(draft, guest.Name, device.Address);
+            }
+        }
+    }
+
+    /// <summary>After a reset of one function that failed: it is checked.</summary>
+    internal static void Undo(Draft draft, ResetDevice reset) => Check(draft, HitBy(draft.World.Host, reset));
 
     internal static void Plan(Draft draft, ClearQuarantine clear)
     {
@@ -141,6 +171,10 @@ public static class Resets
             draft.Touch(draft.World.GroupOf(address) is { } group ? Names.Group(group.Number) : address.ToString());
         }
     }
+
+    // The kernel takes a bus reset for a function only where nothing else is on the bus, so it alone is hit, with what it makes up.
+    private static ImmutableArray<PciAddress> HitBy(HostState host, ResetDevice reset) =>
+        [reset.Device, .. VirtualFunctions.Of(host, reset.Device).Select(function => function.Address)];
 
     private static ImmutableArray<Refusal> Blockers(World world, string subject, ImmutableArray<PciAddress> hit, bool evict)
     {

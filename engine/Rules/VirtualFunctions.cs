@@ -83,7 +83,7 @@ public static class VirtualFunctions
         var refusals = ImmutableArray.CreateBuilder<Refusal>();
         if (world.Inventory.ContainerOf(device.Address) is { } owner)
         {
-            refusals.Add(Refusals.GroupOwned(owner.Group ?? -1, owner));
+            refusals.Add(Refusals.GroupOwned(owner));
         }
         else if (device.Driver is null || VfioDrivers.IsVfio(device.Driver))
         {

@@ -66,14 +66,7 @@ internal abstract class GroupContainer : VfioContainer
         groupHandle.GetDeviceFd(vfToken is { } token ? $"{address} vf_token={token:d}" : address.ToString());
 
     /// <inheritdoc/>
-    private protected override void UnmapMemory(ulong iova, ulong lengthBytes)
-    {
-        ulong unmapped = Container.UnmapDma(iova, lengthBytes);
-        if (unmapped != lengthBytes)
-        {
-            throw VfioFault.Malformed(nameof(VFIO_IOMMU_UNMAP_DMA), Container.Subject, $"{unmapped} of {lengthBytes} bytes were mapped at {iova:x}");
-        }
-    }
+    private protected override ulong UnmapMemory(ulong iova, ulong lengthBytes) => Container.UnmapDma(iova, lengthBytes);
 
     /// <inheritdoc/>
     private protected override void Close()

@@ -89,20 +89,12 @@ internal sealed class IommufdContainer : VfioContainer
     }
 
     /// <inheritdoc/>
-    private protected override void MapMemory(MappedMemory memory, ulong iova, DmaAccess access)
-    {
-        uint flags = (access.HasFlag(DmaAccess.Read) ? IOMMU_IOAS_MAP_READABLE : 0) | (access.HasFlag(DmaAccess.Write) ? IOMMU_IOAS_MAP_WRITEABLE : 0);
-        using MappedMemory.Loan loan = memory.Lend(0, memory.LengthBytes);
-
-        // SAFETY: the kernel pins these pages and keeps them until the unmap; the DmaMapping made next keeps the address ours till then.
-        unsafe
-        {
-            iommufd.Map(space, (ulong)loan.Pointer, iova, memory.LengthBytes, flags);
-        }
-    }
+    private protected override void MapMemory(ulong address, ulong lengthBytes, ulong iova, DmaAccess access) => iommufd.Map(
+        space, address, iova, lengthBytes,
+        (access.HasFlag(DmaAccess.Read) ? IOMMU_IOAS_MAP_READABLE : 0) | (access.HasFlag(DmaAccess.Write) ? IOMMU_IOAS_MAP_WRITEABLE : 0));
 
     /// <inheritdoc/>
-    private protected override void UnmapMemory(ulong iova, ulong lengthBytes) => iommufd.Unmap(space, iova, lengthBytes);
+    private protected override ulong UnmapMemory(ulong iova, ulong lengthBytes) => iommufd.Unmap(space, iova, lengthBytes);
 
     /// <inheritdoc/>
     private protected override void Close() => iommufd.Dispose();

@@ -54,28 +54,21 @@ internal sealed class SpaprContainer : GroupContainer
     }
 
     /// <inheritdoc/>
-    private protected override void MapMemory(MappedMemory memory, ulong iova, DmaAccess access)
+    private protected override void MapMemory(ulong address, ulong lengthBytes, ulong iova, DmaAccess access)
     {
-        using MappedMemory.Loan loan = memory.Lend(0, memory.LengthBytes);
-
-        // SAFETY: the kernel pins these pages and keeps them until the unmap; the DmaMapping made next keeps the address ours till then.
-        ulong address;
-        unsafe
+        if (!registers)
         {
-            address = (ulong)loan.Pointer;
+            Container.MapDma(address, iova, lengthBytes, access.ToFlags());
+            return;
         }
 
-        var part = new vfio_iommu_spapr_register_memory { argsz = (uint)Unsafe.SizeOf<vfio_iommu_spapr_register_memory>(), vaddr = address, size = memory.LengthBytes };
-        if (registers)
-        {
-            VfioFault.Check(Container.Ioctl(VFIO_IOMMU_SPAPR_REGISTER_MEMORY, ref part), nameof(VFIO_IOMMU_SPAPR_REGISTER_MEMORY), Container.Subject);
-        }
-
+        var part = new vfio_iommu_spapr_register_memory { argsz = (uint)Unsafe.SizeOf<vfio_iommu_spapr_register_memory>(), vaddr = address, size = lengthBytes };
+        VfioFault.Check(Container.Ioctl(VFIO_IOMMU_SPAPR_REGISTER_MEMORY, ref part), nameof(VFIO_IOMMU_SPAPR_REGISTER_MEMORY), Container.Subject);
         try
         {
-            Container.MapDma(address, iova, memory.LengthBytes, access.ToFlags());
+            Container.MapDma(address, iova, lengthBytes, access.ToFlags());
         }
-        catch when (registers)
+        catch
         {
             Unregister(part);
             throw;
@@ -85,13 +78,15 @@ internal sealed class SpaprContainer : GroupContainer
     }
 
     /// <inheritdoc/>
-    private protected override void UnmapMemory(ulong iova, ulong lengthBytes)
+    private protected override ulong UnmapMemory(ulong iova, ulong lengthBytes)
     {
-        base.UnmapMemory(iova, lengthBytes);
-        if (registered.Remove(iova, out vfio_iommu_spapr_register_memory part) && registers)
+        ulong unmapped = base.UnmapMemory(iova, lengthBytes);
+        if (registered.Remove(iova, out vfio_iommu_spapr_register_memory part))
         {
             Unregister(part);
         }
+
+        return unmapped;
     }
 
     private void Unregister(vfio_iommu_spapr_register_memory part) =>

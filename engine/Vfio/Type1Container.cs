@@ -16,16 +16,8 @@ internal sealed class Type1Container(string backend, uint iommuType, ContainerHa
     public override IommuReport ReadIommu() => Parse(Backend, Container, Container.GetIommuInfo());
 
     /// <inheritdoc/>
-    private protected override void MapMemory(MappedMemory memory, ulong iova, DmaAccess access)
-    {
-        using MappedMemory.Loan loan = memory.Lend(0, memory.LengthBytes);
-
-        // SAFETY: the kernel pins these pages and keeps them until the unmap; the DmaMapping made next keeps the address ours till then.
-        unsafe
-        {
-            Container.MapDma((ulong)loan.Pointer, iova, memory.LengthBytes, access.ToFlags());
-        }
-    }
+    private protected override void MapMemory(ulong address, ulong lengthBytes, ulong iova, DmaAccess access) =>
+        Container.MapDma(address, iova, lengthBytes, access.ToFlags());
 
     private static IommuReport Parse(string backend, ContainerHandle container, byte[] buffer)
     {

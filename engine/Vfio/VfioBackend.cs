@@ -22,12 +22,37 @@ internal sealed record VfioBackend(string Name, Func<VfioHost, bool> Offered, Fu
         OfGroups("spapr_tce", VFIO_SPAPR_TCE_IOMMU, (name, type, container, group, number) => new SpaprContainer(name, type, container, group, number)),
     ];
 
+    /// <summary>What the kernel of a host has, best first.</summary>
+    /// <exception cref="HostFault">It has nothing, and could not be asked for all: VFIO is not there, or closed to this process.</exception>
+    public static ImmutableArray<VfioBackend> OfferedBy(VfioHost host)
+    {
+        var offered = ImmutableArray.CreateBuilder<VfioBackend>();
+        HostFault? unasked = null;
+        foreach (VfioBackend backend in All)
+        {
+            try
+            {
+                if (backend.Offered(host))
+                {
+                    offered.Add(backend);
+                }
+            }
+            catch (HostFault fault)
+            {
+                // A kernel built without containers has no file to ask for those that go through groups, and iommufd all the same.
+                unasked = fault;
+            }
+        }
+
+        return offered.Count == 0 && unasked is not null ? throw unasked : offered.ToImmutable();
+    }
+
     /// <summary>The backend by this name, or the best that the kernel has and nothing speaks against.</summary>
     /// <exception cref="HostFault">There is none, or VFIO is not there.</exception>
     /// <exception cref="ArgumentException">There is no backend of this name.</exception>
     public static VfioBackend Choose(VfioHost host, string? name) => name is not null
         ? All.FirstOrDefault(one => one.Name == name) ?? throw new ArgumentException($"'{name}' is no backend", nameof(name))
-        : All.FirstOrDefault(backend => backend.Offered(host) && host.ObjectionTo(backend.Name) is null)
+        : OfferedBy(host).FirstOrDefault(backend => host.ObjectionTo(backend.Name) is null)
             ?? throw new HostFault(nameof(VFIO_CHECK_EXTENSION), VfioFiles.ContainerPath(host.DevRoot), Errno.None, $"the kernel offers none of {string.Join(", ", All.Select(one => one.Name))}");
 
     // A backend that goes through a group's file. Whatever opens first is closed where what comes after it fails.

@@ -79,7 +79,17 @@ public abstract class VfioContainer : IDisposable
 
         return Keep(() =>
         {
-            MapMemory(buffer.Memory, iova, access);
+            using MappedMemory.Loan loan = buffer.Memory.Lend(0, buffer.LengthBytes);
+
+            // SAFETY: only the number is handed to the kernel, which pins these pages and keeps them until the unmap; the mapping that is made
+            // next keeps the address ours till then.
+            ulong address;
+            unsafe
+            {
+                address = (ulong)loan.Pointer;
+            }
+
+            MapMemory(address, buffer.LengthBytes, iova, access);
             return new DmaMapping(buffer.Memory, iova, Unmap);
         });
     }
@@ -127,19 +137,24 @@ public abstract class VfioContainer : IDisposable
     /// <summary>Opens a device's descriptor.</summary>
     private protected abstract DeviceHandle OpenDeviceHandle(PciAddress address, Guid? vfToken);
 
-    /// <summary>Maps memory for the devices.</summary>
-    private protected abstract void MapMemory(MappedMemory memory, ulong iova, DmaAccess access);
+    /// <summary>Maps memory of this process for the devices.</summary>
+    private protected abstract void MapMemory(ulong address, ulong lengthBytes, ulong iova, DmaAccess access);
 
     /// <summary>Takes a mapping away.</summary>
-    private protected abstract void UnmapMemory(ulong iova, ulong lengthBytes);
+    /// <returns>The bytes that the kernel unmapped.</returns>
+    private protected abstract ulong UnmapMemory(ulong iova, ulong lengthBytes);
 
     /// <summary>Closes the backend's descriptors; every device is closed.</summary>
     private protected abstract void Close();
 
     private void Unmap(DmaMapping mapping)
     {
-        UnmapMemory(mapping.Iova, mapping.LengthBytes);
+        ulong unmapped = UnmapMemory(mapping.Iova, mapping.LengthBytes);
         Release(mapping);
+        if (unmapped != mapping.LengthBytes)
+        {
+            throw VfioFault.Malformed("unmap", $"the container of group {Group}", $"{unmapped} of {mapping.LengthBytes} bytes were mapped at {mapping.Iova:x}");
+        }
     }
 
     // Adds a part that must not outlive the container.

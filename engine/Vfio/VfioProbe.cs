@@ -23,7 +23,7 @@ public sealed record VfioProbe
         ArgumentNullException.ThrowIfNull(host);
         try
         {
-            ImmutableArray<VfioBackend> usable = [.. VfioBackend.All.Where(backend => backend.Offered(host))];
+            ImmutableArray<VfioBackend> usable = VfioBackend.OfferedBy(host);
             ImmutableArray<string> offered = [.. usable.Select(backend => backend.Name)];
             string? preferred = usable.FirstOrDefault(backend => host.ObjectionTo(backend.Name) is null)?.Name;
             string list = offered.IsEmpty ? "no IOMMU type" : string.Join(", ", offered);

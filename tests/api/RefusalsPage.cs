@@ -45,7 +45,7 @@ internal static class RefusalsPage
         Refusals.GuestNotFound(Guest.Name),
         Refusals.NotInGuest(Address, Guest.Name),
         Refusals.ContainerSingleGroup(7, Address, 8),
-        Refusals.GroupOwned(7, Container),
+        Refusals.GroupOwned(Container),
         Refusals.ContainerExists(7, Container),
         Refusals.ContainerNotReady(Container with { State = ContainerState.Releasing }),
         Refusals.ContainerNotReady(Container with { State = ContainerState.Fenced }),

@@ -12,7 +12,8 @@ public sealed partial class LabHost : IAsyncDisposable
 {
     private static readonly TimeSpan DefaultTimeout = TimeSpan.FromSeconds(120);
     private readonly QemuProcess _qemu;
-    private readonly Agent _agent;
+    private Agent _agent;
+    private LabException? _lost;
     private readonly bool _owned;
     private readonly bool _keepState;
     private readonly SemaphoreSlim _monitorTurn = new(1, 1);
@@ -109,22 +110,71 @@ public sealed partial class LabHost : IAsyncDisposable
     /// <summary>Runs a program inside the lab, with no shell in between.</summary>
     public async Task<ExecResult> ExecAsync(IReadOnlyList<string> command, TimeSpan? timeout = null, CancellationToken cancel = default)
     {
+        if (_lost is not null)
+        {
+            throw _lost;
+        }
+
         TimeSpan limit = timeout ?? DefaultTimeout;
+        Agent agent = _agent;
         using CancellationTokenSource deadline = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         deadline.CancelAfter(limit);
         try
         {
-            return await _agent.ExecAsync(command, deadline.Token).ConfigureAwait(false);
+            return await agent.ExecAsync(command, deadline.Token).ConfigureAwait(false);
         }
         catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
         {
-            throw new TimeoutException($"not done in the lab within {limit.TotalSeconds:0} s: {string.Join(' ', command)}");
+            string late = $"not done in the lab within {limit.TotalSeconds:0} s: {string.Join(' ', command)}";
+            throw new TimeoutException(agent.IsSilent ? $"{late}. {await ReplaceAsync(agent, cancel).ConfigureAwait(false)}" : late);
         }
         catch (IOException exception)
         {
             throw new LabException($"the lab is gone: {_qemu.Log} {ConsoleTail(StateDirectory)}", exception);
         }
     }
+
+    /// <summary>Takes another connection in place of one that answers no more; where there is none, the lab is lost, and says so from then on.</summary>
+    /// <returns>What was found, in words.</returns>
+    private async Task<string> ReplaceAsync(Agent silent, CancellationToken cancel)
+    {
+        using CancellationTokenSource deadline = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        deadline.CancelAfter(TimeSpan.FromSeconds(30));
+        try
+        {
+            Agent other = await Agent.ConnectAsync(StateDirectory, deadline.Token).ConfigureAwait(false);
+            if (Interlocked.CompareExchange(ref _agent, other, silent) != silent)
+            {
+                other.Dispose();
+            }
+
+            return "Its agent answers no more; another one does";
+        }
+        catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
+        {
+            string seen = $"{await ProcessorsAsync(cancel).ConfigureAwait(false)}\nQEMU: {_qemu.Log}\n{ConsoleTail(StateDirectory)}";
+            _lost = new LabException("the lab answers no more. " + seen);
+            return _lost.Message;
+        }
+    }
+
+    /// <summary>Where each of the lab's processors stands, and what its interrupt controller holds: what is left to read of a lab that hangs.</summary>
+    private async Task<string> ProcessorsAsync(CancellationToken cancel)
+    {
+        var seen = new StringBuilder();
+        string registers = await MonitorAsync("info registers -a", cancel).ConfigureAwait(false);
+        seen.AppendJoin('\n', registers.Split('\n').Where(line => line.StartsWith("CPU#", StringComparison.Ordinal) || line.StartsWith("RIP=", StringComparison.Ordinal)));
+        for (int processor = 0; processor < registers.Split("CPU#").Length - 1; processor++)
+        {
+            string lapic = await MonitorAsync($"info lapic {processor}", cancel).ConfigureAwait(false);
+            seen.Append('\n').AppendJoin('\n', lapic.Split('\n').Where(line => line.Contains("ISR", StringComparison.Ordinal) || line.Contains("IRR", StringComparison.Ordinal)));
+        }
+
+        return seen.ToString();
+    }
+
+    private async Task<string> MonitorAsync(string command, CancellationToken cancel) =>
+        (await QmpAsync("human-monitor-command", new JsonObject { ["command-line"] = command }, cancel).ConfigureAwait(false)).GetString() ?? "";
 
     /// <summary>Runs a script in bash inside the lab and gives its standard output; throws with all of it if its status is not 0.</summary>
     public async Task<string> RunAsync(string shellScript, TimeSpan? timeout = null, CancellationToken cancel = default)

@@ -42,11 +42,11 @@ public sealed class KernelView(LabHost lab)
         files=$(readlink /proc/{{pid}}/fd/*)
         containers=$(grep -c '^/dev/vfio/vfio$' <<<"$files" || true)
         groups=$(for node in $(sed -n 's,^/dev/vfio/devices/,,p' <<<"$files"); do readlink /sys/class/vfio-dev/$node/device/iommu_group; done | sort -u | wc -l)
-        [ "$(grep -c '^/dev/iommu$' <<<"$files")" -ge "$groups" ]
+        [ "$(grep -c '^/dev/iommu$' <<<"$files")" -ge "$groups" ] || exit 1
         echo $((containers + groups))
         """).ConfigureAwait(false), CultureInfo.InvariantCulture);
 
-    /// <summary>The files of VFIO and iommufd that a user may open.</summary>
+    /// <summary>The files of VFIO and iommufd that a user may open, but for the container file: it is everybody's, being harmless without a group.</summary>
     public Task<string> NodesOfAsync(string uid) => lab.RunAsync($$"""find /dev/vfio /dev/iommu -type c "(" -user {{uid}} -o -perm /o=rw ")" ! -path /dev/vfio/vfio 2>/dev/null || true""");
 
     /// <summary>A process's start time, which with its pid names it for good.</summary>

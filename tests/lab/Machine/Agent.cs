@@ -18,6 +18,9 @@ internal sealed class Agent : IDisposable
     private readonly JsonChannel _channel;
     private readonly FileStream _turn;
 
+    /// <summary>Whether a command was given up to which the agent had no answer any more, not even to being told to end it.</summary>
+    public bool IsSilent { get; private set; }
+
     private Agent(JsonChannel channel, FileStream turn)
     {
         _channel = channel;
@@ -71,7 +74,7 @@ internal sealed class Agent : IDisposable
             ["env"] = new JsonArray([.. Environment.Select(pair => (JsonNode)pair)]),
             ["capture-output"] = true,
         };
-        JsonElement started = await _channel.CallAsync("guest-exec", arguments, cancel).ConfigureAwait(false);
+        JsonElement started = await StartAsync(arguments, cancel).ConfigureAwait(false);
         long pid = started.GetProperty("pid").GetInt64();
         try
         {
@@ -94,7 +97,7 @@ internal sealed class Agent : IDisposable
         }
         catch (OperationCanceledException)
         {
-            await KillSessionAsync(pid).ConfigureAwait(false);
+            IsSilent = !await KillSessionAsync(pid).ConfigureAwait(false);
             throw;
         }
     }
@@ -105,17 +108,34 @@ internal sealed class Agent : IDisposable
         _turn.Dispose();
     }
 
-    private async Task KillSessionAsync(long pid)
+    private async Task<JsonElement> StartAsync(JsonObject arguments, CancellationToken cancel)
+    {
+        try
+        {
+            return await _channel.CallAsync("guest-exec", arguments, cancel).ConfigureAwait(false);
+        }
+        catch (Exception exception) when (exception is OperationCanceledException or ObjectDisposedException)
+        {
+            // Not even begun: half a conversation is of no use to the next one.
+            IsSilent = true;
+            throw new OperationCanceledException("the agent does not answer", exception);
+        }
+    }
+
+    /// <summary>Ends all that a command started; false if the agent does not answer.</summary>
+    private async Task<bool> KillSessionAsync(long pid)
     {
         var arguments = new JsonObject { ["path"] = "/run/lab/busybox", ["arg"] = new JsonArray("kill", "-KILL", $"-{pid}") };
         try
         {
             await _channel.CallAsync("guest-exec", arguments, CancellationToken.None).WaitAsync(TimeSpan.FromSeconds(5)).ConfigureAwait(false);
+            return true;
         }
         catch (Exception exception) when (exception is TimeoutException or IOException or LabException or ObjectDisposedException)
         {
             // The lab itself does not answer: the caller learns of the deadline all the same.
             Trace.TraceWarning("lab: could not end session {0}: {1}", pid, exception.Message);
+            return false;
         }
     }
 

@@ -37,7 +37,7 @@ public sealed class BackendTests
     [Fact]
     public void Attach_GuestLaunchedWithoutIommuAndTheHostNowOnType1_IsRefused()
     {
-        World world = Run(Created("iommufd", GuestIommu.Auto), new StartGuest("web01"));
+        World world = ModelHost.Run(Created("iommufd", GuestIommu.Auto), new StartGuest("web01"));
         world = world with
         {
             Host = world.Host with { Vfio = world.Host.Vfio with { Backend = "type1v2" } },
@@ -46,14 +46,14 @@ public sealed class BackendTests
                 Containers = world.Inventory.Containers.ToImmutableSortedDictionary(one => one.Key, one => one.Value with { Backend = "type1v2" }, StringComparer.Ordinal),
             },
         };
-        world = Run(world, new DetachDevice("web01", Devices[0]));
+        world = ModelHost.Run(world, new DetachDevice("web01", Devices[0]));
 
         Assert.Contains(Planner.Decide(world, new AttachDevice("web01", Devices[0])).Refusals, refusal => refusal.Code == ProblemCode.GuestIommuRequired);
     }
 
     private static CreateGuest Creation(GuestIommu iommu) => new(new GuestSpec { Name = "web01", Devices = [.. Devices], GuestIommu = iommu });
 
-    private static World Created(string backend, GuestIommu iommu) => Run(Host(backend), Creation(iommu));
+    private static World Created(string backend, GuestIommu iommu) => ModelHost.Run(Host(backend), Creation(iommu));
 
     private static World Host(string backend)
     {
@@ -75,11 +75,5 @@ public sealed class BackendTests
                 Vfio = new VfioSupport { IommuEnabled = true, Available = true, Backend = backend },
             },
             Inventory.Empty);
-    }
-
-    private static World Run(World world, Change change)
-    {
-        Plan plan = Planner.Decide(world, change with { At = ModelHost.Start }).Plan!;
-        return plan.Steps.Aggregate(world with { Inventory = plan.Reserved }, ModelHost.Apply);
     }
 }

@@ -41,17 +41,40 @@ public sealed class EvictionTests
     [Fact]
     public void Evict_PausedGuest_IsRefused()
     {
-        World world = Run(RunningGuest(), new PauseGuest("web01"));
+        World world = ModelHost.Run(RunningGuest(), new PauseGuest("web01"));
 
         Assert.Equal(ProblemCode.ResetBlocked, Assert.Single(Planner.Decide(world, Evict).Refusals).Code);
     }
 
     [Fact]
-    public void Evict_ResetFails_DeviceGoesBackToItsGuest()
+    public void Evict_ResetFails_DeviceIsCheckedAndGoesBackToItsGuest()
     {
         Plan back = Planner.Undo(Evicted(), Evict, "the reset failed");
 
-        Assert.Equal(Nic, Assert.IsType<PlugDevice>(Assert.Single(back.Steps)).Device);
+        Assert.Collection(
+            back.Steps,
+            step => Assert.Equal(Nic, Assert.Single(Assert.IsType<CheckDevices>(step).Devices).Address),
+            step => Assert.Equal(Nic, Assert.IsType<PlugDevice>(step).Device));
+    }
+
+    [Fact]
+    public void Evict_DeviceDoesNotGetBack_WaitsForTheNextStartAndHoldsNoPort()
+    {
+        Plan back = Planner.Undo(Evicted(), Evict, "the reset failed");
+
+        GuestDevice device = Effects.Fail(back.Reserved, back.Steps[^1]).Guests["web01"].Devices[Nic];
+
+        Assert.Equal((GuestDeviceState.Pending, null), (device.State, device.Bus));
+    }
+
+    [Fact]
+    public void Reset_Fails_WhatItHitIsChecked()
+    {
+        World world = ModelHost.Run(RunningGuest(), new StopGuest("web01", Force: true));
+
+        Plan back = Planner.Undo(world, new ResetBridge(Bridge), "the reset failed");
+
+        Assert.Equal(Nic, Assert.Single(Assert.IsType<CheckDevices>(Assert.Single(back.Steps)).Devices).Address);
     }
 
     [Fact]
@@ -63,17 +86,20 @@ public sealed class EvictionTests
         Plan back = Planner.Undo(world, Evict, "the device does not answer");
 
         Assert.Equal(ProblemCode.DeviceQuarantined, refusal?.Code);
-        Assert.Equal(1, Assert.IsType<RevokeGroup>(Assert.Single(back.Steps)).Group);
+        Assert.Collection(
+            back.Steps,
+            step => Assert.IsType<CheckDevices>(step),
+            step => Assert.Equal(1, Assert.IsType<RevokeGroup>(step).Group));
         Assert.Equal(GuestDeviceState.Pending, back.Reserved.Guests["web01"].Devices[Nic].State);
     }
 
     [Fact]
     public void Start_GuestWithAQuarantinedDevice_IsRefusedUntilItIsCleared()
     {
-        World world = Quarantined(Run(RunningGuest(), new StopGuest("web01", Force: true)));
+        World world = Quarantined(ModelHost.Run(RunningGuest(), new StopGuest("web01", Force: true)));
 
         Assert.Equal(ProblemCode.DeviceQuarantined, Assert.Single(Planner.Decide(world, new StartGuest("web01")).Refusals).Code);
-        Assert.NotNull(Planner.Decide(Run(world, new ClearQuarantine(Nic)), new StartGuest("web01")).Plan);
+        Assert.NotNull(Planner.Decide(ModelHost.Run(world, new ClearQuarantine(Nic)), new StartGuest("web01")).Plan);
     }
 
     /// <summary>The guest runs, and gave its device up for a reset that has yet to be done.</summary>
@@ -106,13 +132,7 @@ public sealed class EvictionTests
             Groups = ImmutableSortedDictionary<int, IommuGroup>.Empty.Add(1, new IommuGroup(1, [Nic], "DMA", [])),
             Vfio = new VfioSupport { IommuEnabled = true, Available = true },
         };
-        World world = Run(new World(host, Inventory.Empty), new CreateGuest(new GuestSpec { Name = "web01", Devices = [Nic] }));
-        return Run(world, new StartGuest("web01"));
-    }
-
-    private static World Run(World world, Change change)
-    {
-        Plan plan = Planner.Decide(world, change with { At = ModelHost.Start }).Plan!;
-        return plan.Steps.Aggregate(world with { Inventory = plan.Reserved }, ModelHost.Apply);
+        World world = ModelHost.Run(new World(host, Inventory.Empty), new CreateGuest(new GuestSpec { Name = "web01", Devices = [Nic] }));
+        return ModelHost.Run(world, new StartGuest("web01"));
     }
 }

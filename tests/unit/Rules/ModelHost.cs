@@ -132,6 +132,14 @@ internal static class ModelHost
         return after with { Inventory = Effects.Apply(after.Inventory, step, outcome) };
     }
 
+    /// <summary>The world after a change, which has to be accepted.</summary>
+    public static World Run(World world, Change change)
+    {
+        Decision decision = Planner.Decide(world, change with { At = Start });
+        Assert.Empty(decision.Refusals);
+        return decision.Plan!.Steps.Aggregate(world with { Inventory = decision.Plan.Reserved }, Apply);
+    }
+
     // Nothing is left standing on a device that changed its driver.
     private static World Move(World world, PciAddress device, string? driver) => world.Host.Devices[device] is { } moved && moved.Driver != driver
         ? With(world, moved with { Driver = driver, HostUses = [] })

@@ -21,7 +21,7 @@ public sealed class OverrideTests
     [Fact]
     public void Claim_UsedDeviceOverridden_IsPlannedAndSaysWhatBreaks()
     {
-        Plan plan = Planner.Decide(Run(World(disk: [Mounted]), Lift), Claim).Plan!;
+        Plan plan = Planner.Decide(ModelHost.Run(World(disk: [Mounted]), Lift), Claim).Plan!;
 
         Assert.Contains(plan.Steps, step => step is BindVfio bind && bind.Device == Disk);
         string warning = Assert.Single(plan.Warnings);
@@ -34,7 +34,7 @@ public sealed class OverrideTests
     [InlineData(3600, false)]
     public void Claim_UsedDeviceOverridden_OnlyUntilItExpires(int seconds, bool allowed)
     {
-        World world = At(Run(World(disk: [Mounted]), Lift), seconds);
+        World world = At(ModelHost.Run(World(disk: [Mounted]), Lift), seconds);
 
         Assert.Equal(allowed, Planner.Decide(world, Claim).Plan is not null);
     }
@@ -42,7 +42,7 @@ public sealed class OverrideTests
     [Fact]
     public void Claim_NeighbourUsedToo_IsRefusedForTheNeighbour()
     {
-        World world = Run(World(disk: [Mounted], nic: [Up]), Lift);
+        World world = ModelHost.Run(World(disk: [Mounted], nic: [Up]), Lift);
 
         Refusal refusal = Assert.Single(Planner.Decide(world, Claim).Refusals);
 
@@ -52,7 +52,7 @@ public sealed class OverrideTests
     [Fact]
     public void Claim_EssentialUseBegunSinceTheOverride_IsRefused()
     {
-        World world = Use(Run(World(disk: [Mounted]), Lift), Disk, Mounted with { Essential = "the root file system" });
+        World world = Use(ModelHost.Run(World(disk: [Mounted]), Lift), Disk, Mounted with { Essential = "the root file system" });
 
         Assert.Equal(ProblemCode.DeviceInUseByHost, Assert.Single(Planner.Decide(world, Claim).Refusals).Code);
     }
@@ -91,7 +91,7 @@ public sealed class OverrideTests
     [Fact]
     public void Clear_Override_ClosesTheDeviceAgain()
     {
-        World world = Run(Run(World(disk: [Mounted]), Lift), new ClearOverride(Disk));
+        World world = ModelHost.Run(ModelHost.Run(World(disk: [Mounted]), Lift), new ClearOverride(Disk));
 
         Assert.Empty(world.Inventory.Overrides);
         Assert.NotEmpty(Planner.Decide(world, Claim).Refusals);
@@ -102,7 +102,7 @@ public sealed class OverrideTests
     [Fact]
     public void Reset_UsedDeviceOverridden_IsStillRefused()
     {
-        World world = Run(World(disk: [Mounted]), Lift);
+        World world = ModelHost.Run(World(disk: [Mounted]), Lift);
 
         Assert.Equal(ProblemCode.ResetBlocked, Assert.Single(Planner.Decide(world, new ResetDevice(Disk)).Refusals).Code);
         Assert.All(Planner.Decide(world, new ResetBridge(Bridge)).Refusals, refusal => Assert.Equal(ProblemCode.ResetBlocked, refusal.Code));
@@ -111,16 +111,16 @@ public sealed class OverrideTests
     [Fact]
     public void Claim_OfAReservedGroupWhoseDeviceTheHostUsesSinceABoot_IsRefused()
     {
-        World world = Use(Booted(Run(World(), Claim), "nvme"), Disk, Mounted);
+        World world = Use(Booted(ModelHost.Run(World(), Claim), "nvme"), Disk, Mounted);
 
         Assert.Equal(Mounted.Remedy, Assert.Single(Planner.Decide(world, Claim).Refusals).Remedy);
-        Assert.NotNull(Planner.Decide(Run(world, Lift), Claim).Plan);
+        Assert.NotNull(Planner.Decide(ModelHost.Run(world, Lift), Claim).Plan);
     }
 
     [Fact]
     public void Release_DeviceThatTheHostUsesOnAnotherDriverSinceABoot_StaysThere()
     {
-        World world = Use(Booted(Run(World(), Claim), "another"), Disk, Mounted);
+        World world = Use(Booted(ModelHost.Run(World(), Claim), "another"), Disk, Mounted);
 
         RestoreDriver restore = Planner.Decide(world, new ReleaseContainer(Assert.Single(world.Inventory.Containers.Keys))).Plan!
             .Steps.OfType<RestoreDriver>().Single(step => step.Device == Disk);
@@ -147,12 +147,6 @@ public sealed class OverrideTests
                 Vfio = new VfioSupport { IommuEnabled = true, Available = true },
             },
             Inventory.Empty);
-    }
-
-    private static World Run(World world, Change change)
-    {
-        Plan plan = Planner.Decide(world, change with { At = ModelHost.Start }).Plan!;
-        return plan.Steps.Aggregate(world with { Inventory = plan.Reserved }, ModelHost.Apply);
     }
 
     private static World At(World world, int seconds) => world with { Host = world.Host with { ReadAt = ModelHost.Start.AddSeconds(seconds) } };

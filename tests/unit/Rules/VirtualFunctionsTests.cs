@@ -75,7 +75,7 @@ public sealed class VirtualFunctionsTests
     [Fact]
     public void Set_OfAClaimedDevice_NamesTheContainer()
     {
-        Refusal refusal = Refused(Run(Host(), new ClaimGroup(null, Nic)), new SetVirtualFunctions(Nic, 1));
+        Refusal refusal = Refused(ModelHost.Run(Host(), new ClaimGroup(null, Nic)), new SetVirtualFunctions(Nic, 1));
 
         Assert.Equal((ProblemCode.GroupOwned, "container c-0000-01-00-0"), (refusal.Code, refusal.BlockedBy.Single()));
     }
@@ -84,7 +84,7 @@ public sealed class VirtualFunctionsTests
     public void Set_EveryFunctionInSomebodysHands_NamesAllAtOnce()
     {
         World world = WithVfs(3);
-        world = Run(world, new CreateGuest(new GuestSpec { Name = "web01", Devices = [First] }));
+        world = ModelHost.Run(world, new CreateGuest(new GuestSpec { Name = "web01", Devices = [First] }));
         world = With(world, Second, device => device with { HostUses = [new HostUse(HostUseKind.Network, "eth5 is up", "ip link set eth5 down")] });
         PciAddress third = PciAddress.Parse("0000:01:12.0");
         world = With(world, third, device => device with { Driver = "vfio-pci" });
@@ -126,7 +126,7 @@ public sealed class VirtualFunctionsTests
     public void Undo_SomebodyTookANewOne_LeavesThemAll()
     {
         Plan plan = Accepted(Host(), new SetVirtualFunctions(Nic, 3));
-        World world = Run(ModelHost.Apply(Host(), plan.Steps[0]), new ClaimGroup(null, First));
+        World world = ModelHost.Run(ModelHost.Apply(Host(), plan.Steps[0]), new ClaimGroup(null, First));
 
         Assert.Empty(Planner.Undo(world, plan.Change, "it was cancelled").Steps);
     }
@@ -168,18 +168,12 @@ public sealed class VirtualFunctionsTests
             Inventory.Empty);
     }
 
-    private static World WithVfs(int count) => Run(Host(), new SetVirtualFunctions(Nic, count));
+    private static World WithVfs(int count) => ModelHost.Run(Host(), new SetVirtualFunctions(Nic, count));
 
     private static World With(World world, PciAddress address, Func<PciDevice, PciDevice> change) =>
         world with { Host = world.Host with { Devices = world.Host.Devices.SetItem(address, change(world.Host.Devices[address])) } };
 
     private static int GroupOf(PciAddress function) => WithVfs(ModelHost.MostVfs).Host.Devices[function].Group!.Value;
-
-    private static World Run(World world, Change change)
-    {
-        Plan plan = Accepted(world, change);
-        return plan.Steps.Aggregate(world with { Inventory = plan.Reserved }, ModelHost.Apply);
-    }
 
     private static Plan Accepted(World world, Change change)
     {
