@@ -5,22 +5,12 @@ using AssignHub.Story;
 namespace AssignHub.Tests.Lab;
 
 /// <summary>A dry run tells the truth: the same steps as the operation that then runs, or the same refusals, for every group of every lab that has one to claim.</summary>
-public abstract class DryRuns(LabHost lab) : IAsyncLifetime
+public abstract class DryRuns(LabFixture lab) : HubTests(lab)
 {
-    private readonly HubInLab _hub = new(lab, Repository.Service);
-
-    public Task InitializeAsync() => _hub.StartAsync();
-
-    public async Task DisposeAsync()
-    {
-        await _hub.StopAsync();
-        await lab.RunAsync($"rm -rf {HubInLab.Data}");
-    }
-
     [Fact]
     public async Task DryRun_OfEveryAssignableGroup_IsWhatThenRuns()
     {
-        using HubClient client = _hub.Client();
+        using HubClient client = Hub.Client();
         HubAnswer groups = await client.GetAsync("/v1/groups?assignable=true&limit=1000");
         int claimed = 0;
         foreach (JsonNode? group in groups.Body!["items"]!.AsArray())
@@ -63,19 +53,19 @@ public abstract class DryRuns(LabHost lab) : IAsyncLifetime
 }
 
 [Collection("sample lab")]
-public sealed class SampleDryRuns(SampleLab lab) : DryRuns(lab.Host);
+public sealed class SampleDryRuns(SampleLab lab) : DryRuns(lab);
 
 [Collection("switch lab")]
-public sealed class SwitchDryRuns(SwitchLab lab) : DryRuns(lab.Host);
+public sealed class SwitchDryRuns(SwitchLab lab) : DryRuns(lab);
 
 [Collection("functions lab")]
-public sealed class FunctionsDryRuns(FunctionsLab lab) : DryRuns(lab.Host);
+public sealed class FunctionsDryRuns(FunctionsLab lab) : DryRuns(lab);
 
 [Collection("sriov lab")]
-public sealed class SriovDryRuns(SriovLab lab) : DryRuns(lab.Host);
+public sealed class SriovDryRuns(SriovLab lab) : DryRuns(lab);
 
 [Collection("type1 vfio lab")]
-public sealed class VfioDryRuns(Type1VfioLab lab) : DryRuns(lab.Host);
+public sealed class VfioDryRuns(Type1VfioLab lab) : DryRuns(lab);
 
 [Collection("hostuse lab")]
-public sealed class HostUseDryRuns(HostUseLab lab) : DryRuns(lab.Host);
+public sealed class HostUseDryRuns(HostUseLab lab) : DryRuns(lab);

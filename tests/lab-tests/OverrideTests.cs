@@ -6,27 +6,17 @@ namespace AssignHub.Tests.Lab;
 
 /// <summary>Overrides of host use: what they lift and what then becomes of the use, and what they never lift.</summary>
 [Collection("hostuse lab")]
-public sealed class OverrideTests(HostUseLab lab) : IAsyncLifetime
+public sealed class OverrideTests(HostUseLab lab) : HubTests(lab)
 {
     private const string Disk = "0000:01:00.0";
     private const string Override = $"/v1/devices/{Disk}/override";
-    private readonly HubInLab _hub = new(lab.Host, Repository.Service);
-    private readonly KernelView _kernel = new(lab.Host);
-
-    public Task InitializeAsync() => _hub.StartAsync();
-
-    public async Task DisposeAsync()
-    {
-        await _hub.StopAsync();
-        await lab.Host.RunAsync($"rm -rf {HubInLab.Data}");
-    }
 
     [Fact]
     public async Task Claim_OfAMountedDiskByOverride_BreaksTheMountAsTheWarningSaysAndKeepsWhatWasWritten()
     {
         await MountAsync("/mnt/taken");
-        await lab.Host.RunAsync("echo written >/mnt/taken/file && sync");
-        using HubClient client = _hub.Client();
+        await Host.RunAsync("echo written >/mnt/taken/file && sync");
+        using HubClient client = Hub.Client();
         var claim = new JsonObject { ["device"] = Disk };
         HubAnswer given = await GiveAsync(client);
         Assert.Equal((200, "it moves to a guest", true), ((int)given.Status, (string?)given.Body!["override"]!["reason"], (bool)given.Body["assignable"]!));
@@ -42,16 +32,16 @@ public sealed class OverrideTests(HostUseLab lab) : IAsyncLifetime
 
         HubAnswer claimed = await client.PostAsync("/v1/containers", claim);
         Assert.Equal(201, (int)claimed.Status);
-        Assert.Equal("vfio-pci", await _kernel.DriverAsync(Disk));
-        Assert.Contains(" /mnt/taken ext4 ", await lab.Host.RunAsync("cat /proc/mounts"), StringComparison.Ordinal);
-        Assert.NotEqual(0, (await lab.Host.ExecAsync("cat /mnt/taken/file")).ExitCode);
-        Assert.NotEqual(0, (await lab.Host.ExecAsync("echo more >/mnt/taken/other && sync /mnt/taken/other")).ExitCode);
+        Assert.Equal("vfio-pci", await Kernel.DriverAsync(Disk));
+        Assert.Contains(" /mnt/taken ext4 ", await Host.RunAsync("cat /proc/mounts"), StringComparison.Ordinal);
+        Assert.NotEqual(0, (await Host.ExecAsync("cat /mnt/taken/file")).ExitCode);
+        Assert.NotEqual(0, (await Host.ExecAsync("echo more >/mnt/taken/other && sync /mnt/taken/other")).ExitCode);
 
         Assert.Equal(204, (int)(await client.DeleteAsync($"/v1/containers/{(string?)claimed.Body!["id"]}")).Status);
-        Assert.NotEqual(0, (await lab.Host.ExecAsync("cat /mnt/taken/file")).ExitCode);
-        await lab.Host.RunAsync("umount /mnt/taken");
+        Assert.NotEqual(0, (await Host.ExecAsync("cat /mnt/taken/file")).ExitCode);
+        await Host.RunAsync("umount /mnt/taken");
         await MountAsync("/mnt/taken", make: false);
-        Assert.Equal("written\n", await lab.Host.RunAsync("cat /mnt/taken/file; umount /mnt/taken"));
+        Assert.Equal("written\n", await Host.RunAsync("cat /mnt/taken/file; umount /mnt/taken"));
 
         HubAnswer events = await client.GetAsync("/v1/events?limit=1000");
         JsonNode told = events.Body!["items"]!.AsArray().Last(happened => (string?)happened!["kind"] == "recordOverride")!;
@@ -62,8 +52,8 @@ public sealed class OverrideTests(HostUseLab lab) : IAsyncLifetime
     [Fact]
     public async Task Put_ForWhatTheRootFileSystemIsOn_IsRefusedAndSaysSo()
     {
-        string share = (await lab.Host.RunAsync("cd /sys/bus/pci/devices; grep -l machine */virtio*/mount_tag | cut -d/ -f1")).Trim();
-        using HubClient client = _hub.Client();
+        string share = (await Host.RunAsync("cd /sys/bus/pci/devices; grep -l machine */virtio*/mount_tag | cut -d/ -f1")).Trim();
+        using HubClient client = Hub.Client();
 
         HubAnswer refused = await GiveAsync(client, $"/v1/devices/{share}/override");
 
@@ -74,10 +64,10 @@ public sealed class OverrideTests(HostUseLab lab) : IAsyncLifetime
     [Fact]
     public async Task Put_ForTheDiskOfTheServicesOwnData_IsRefusedAndSaysSo()
     {
-        await _hub.StopAsync();
+        await Hub.StopAsync();
         await MountAsync(HubInLab.Data);
-        await _hub.StartAsync();
-        using (HubClient client = _hub.Client())
+        await Hub.StartAsync();
+        using (HubClient client = Hub.Client())
         {
             HubAnswer refused = await GiveAsync(client);
 
@@ -87,16 +77,16 @@ public sealed class OverrideTests(HostUseLab lab) : IAsyncLifetime
             Assert.False((bool)Assert.Single(shown.Body!["hostUse"]!.AsArray())!["overridable"]!);
         }
 
-        await _hub.StopAsync();
-        await lab.Host.RunAsync($"umount {HubInLab.Data}");
-        await _hub.StartAsync();
+        await Hub.StopAsync();
+        await Host.RunAsync($"umount {HubInLab.Data}");
+        await Hub.StartAsync();
     }
 
     private static Task<HubAnswer> GiveAsync(HubClient client, string path = Override) => client.SendAsync(
         HttpMethod.Put, path, new JsonObject { ["reason"] = "it moves to a guest", ["expiresInSeconds"] = 600 });
 
     /// <summary>Mounts the disk, which has another name after each release, with a new file system or the one that it has.</summary>
-    private Task<string> MountAsync(string point, bool make = true) => lab.Host.RunAsync($"""
+    private Task<string> MountAsync(string point, bool make = true) => Host.RunAsync($"""
         set -e
         disk=/dev/$({KernelView.DiskOf(Disk)})
         {(make ? "mke2fs -q -F -t ext4 $disk" : "")}

@@ -8,33 +8,26 @@ namespace AssignHub.Tests.Lab;
 
 /// <summary>AssignHub on the real kernel of the sample lab: the story, refusals that change nothing, and crashes in the middle of a claim.</summary>
 [Collection("sample lab")]
-public sealed class StoryTests(SampleLab lab, ITestOutputHelper output) : IAsyncLifetime
+public sealed class StoryTests(SampleLab lab, ITestOutputHelper output) : HubTests(lab)
 {
     private const string Nic = "0000:01:00.0";
     private static readonly string[] Shared = ["0000:04:01.0", "0000:04:02.0", "0000:04:03.0"];
 
-    private readonly HubInLab _hub = new(lab.Host, Repository.Service);
-    private readonly KernelView _kernel = new(lab.Host);
-
-    public Task InitializeAsync() => _hub.StartAsync();
-
-    public Task DisposeAsync() => CleanAsync(lab, _hub);
-
     [Fact]
-    public Task Story_OnTheSampleTopology_Holds() => PlayAsync(lab, _hub, output);
+    public Task Story_OnTheSampleTopology_Holds() => PlayAsync(output);
 
     [Fact]
     public async Task Claim_OfAGroupThatAForeignProcessHolds_IsRefusedUntilItEnds()
     {
-        int group = await _kernel.GroupAsync(Nic);
-        await lab.Host.RunAsync($"""
+        int group = await Kernel.GroupAsync(Nic);
+        await Host.RunAsync($"""
             modprobe vfio-pci
             cd /sys/bus/pci/devices/{Nic}
             echo vfio-pci >driver_override; echo {Nic} >driver/unbind; echo {Nic} >/sys/bus/pci/drivers_probe
             """);
-        string pid = await lab.Host.HoldAsync($"/dev/vfio/{group}");
-        using HubClient client = _hub.Client();
-        string before = await _kernel.BindingsAsync();
+        string pid = await Host.HoldAsync($"/dev/vfio/{group}");
+        using HubClient client = Hub.Client();
+        string before = await Kernel.BindingsAsync();
 
         HubAnswer refused = await client.PostAsync("/v1/containers", new JsonObject { ["group"] = group });
         HubAnswer shown = await client.GetAsync($"/v1/groups/{group}");
@@ -42,12 +35,12 @@ public sealed class StoryTests(SampleLab lab, ITestOutputHelper output) : IAsync
         Assert.Equal((409, "group_foreign"), ((int)refused.Status, refused.Code));
         Assert.Contains($"sleep (pid {pid})", refused.Text, StringComparison.Ordinal);
         Assert.Equal("foreign", (string?)shown.Body!["owner"]);
-        Assert.Equal(before, await _kernel.BindingsAsync());
+        Assert.Equal(before, await Kernel.BindingsAsync());
 
-        await lab.Host.RunAsync($"kill {pid}");
-        await lab.Host.EndedAsync(pid);
+        await Host.RunAsync($"kill {pid}");
+        await Host.EndedAsync(pid);
         await client.ClaimAndReleaseAsync(Nic);
-        await lab.Host.RunAsync($"""
+        await Host.RunAsync($"""
             cd /sys/bus/pci/devices/{Nic}
             echo {Nic} >driver/unbind; echo >driver_override; echo {Nic} >/sys/bus/pci/drivers_probe
             [ "$(basename $(readlink driver))" = e1000e ]
@@ -57,23 +50,23 @@ public sealed class StoryTests(SampleLab lab, ITestOutputHelper output) : IAsync
     [Fact]
     public async Task Claim_OfWhatIsNotThere_IsNotFound()
     {
-        using HubClient client = _hub.Client();
-        string before = await _kernel.BindingsAsync();
+        using HubClient client = Hub.Client();
+        string before = await Kernel.BindingsAsync();
 
         HubAnswer device = await client.PostAsync("/v1/containers", new JsonObject { ["device"] = "0000:7f:00.0" });
         HubAnswer group = await client.PostAsync("/v1/containers", new JsonObject { ["group"] = 4711 });
 
         Assert.Equal((404, "device_not_found"), ((int)device.Status, device.Code));
         Assert.Equal((404, "group_not_found"), ((int)group.Status, group.Code));
-        Assert.Equal(before, await _kernel.BindingsAsync());
+        Assert.Equal(before, await Kernel.BindingsAsync());
     }
 
     [Fact]
     public async Task Detach_OfAGuestThatDoesNotLetGo_KeepsTheDeviceUntilForced()
     {
         // Without a kernel, the guest's processor waits in its firmware: nobody there answers the request to let go.
-        using HubClient client = _hub.Client();
-        string driver = await _kernel.DriverAsync(Nic);
+        using HubClient client = Hub.Client();
+        string driver = await Kernel.DriverAsync(Nic);
         Assert.Equal(201, (int)(await client.PostAsync("/v1/guests", new JsonObject { ["name"] = "deaf", ["devices"] = new JsonArray(new JsonObject { ["address"] = Nic }) })).Status);
         Assert.Equal(200, (int)(await client.PostAsync("/v1/guests/deaf/start")).Status);
 
@@ -81,13 +74,13 @@ public sealed class StoryTests(SampleLab lab, ITestOutputHelper output) : IAsync
         Assert.Equal((504, "unplug_timeout"), ((int)refused.Status, refused.Code));
         HubAnswer kept = await client.GetAsync($"/v1/guests/deaf/devices/{Nic}");
         Assert.Equal("attached", (string?)kept.Body!["state"]);
-        Assert.Equal("vfio-pci", await _kernel.DriverAsync(Nic));
+        Assert.Equal("vfio-pci", await Kernel.DriverAsync(Nic));
 
         Assert.Equal(204, (int)(await client.SendAsync(HttpMethod.Delete, $"/v1/guests/deaf/devices/{Nic}?force=true", null, waitSeconds: 90)).Status);
-        Assert.Equal(driver, await _kernel.DriverAsync(Nic));
+        Assert.Equal(driver, await Kernel.DriverAsync(Nic));
         HubAnswer guest = await client.GetAsync("/v1/guests/deaf");
         Assert.Equal("running", (string?)guest.Body!["status"]!["state"]);
-        Assert.Empty(await _kernel.VfioFilesAsync((int)guest.Body["status"]!["pid"]!));
+        Assert.Empty(await Kernel.VfioFilesAsync((int)guest.Body["status"]!["pid"]!));
         Assert.Equal(204, (int)(await client.DeleteAsync("/v1/guests/deaf?force=true")).Status);
     }
 
@@ -95,15 +88,15 @@ public sealed class StoryTests(SampleLab lab, ITestOutputHelper output) : IAsync
     public async Task Kill_InTheMiddleOfAClaim_LeavesNoDeviceBehind()
     {
         string[] before = await DriversAsync();
-        await lab.Host.RunAsync($": >{HubInLab.Log}");
+        await Host.RunAsync($": >{HubInLab.Log}");
         for (int i = 0; i < Shared.Length; i++)
         {
             // Killed from inside, in the moment in which the claim reaches this device; by a shell that starts no process for it.
-            await lab.Host.RunAsync($"""
+            await Host.RunAsync($"""
                 setsid bash -c 'read -r pid </run/assignhub.pid; until read -r to </sys/bus/pci/devices/{Shared[i]}/driver_override && [ "$to" = vfio-pci ]; do :; done; kill -KILL $pid' \
                   </dev/null >/dev/null 2>&1 &
                 """);
-            using (HubClient client = _hub.Client())
+            using (HubClient client = Hub.Client())
             {
                 try
                 {
@@ -115,9 +108,9 @@ public sealed class StoryTests(SampleLab lab, ITestOutputHelper output) : IAsync
                 }
             }
 
-            await lab.Host.RunAsync("pid=$(cat /run/assignhub.pid); while kill -0 $pid 2>/dev/null; do sleep 0.05; done");
-            await _hub.StartAsync();
-            using HubClient again = _hub.Client();
+            await Host.RunAsync("pid=$(cat /run/assignhub.pid); while kill -0 $pid 2>/dev/null; do sleep 0.05; done");
+            await Hub.StartAsync();
+            using HubClient again = Hub.Client();
             HubAnswer operation = await again.GetAsync("/v1/operations?limit=1");
             string id = (string)operation.Body!["items"]![0]!["id"]!;
             await again.GetAsync($"/v1/operations/{id}?wait=60");
@@ -134,56 +127,23 @@ public sealed class StoryTests(SampleLab lab, ITestOutputHelper output) : IAsync
         }
 
         // The kills have to have hit claims that were under way, or the test has shown nothing; after the last device little of it remains.
-        string hits = await lab.Host.RunAsync($"grep -c 'was under way when the service ended' {HubInLab.Log} || true");
+        string hits = await Host.RunAsync($"grep -c 'was under way when the service ended' {HubInLab.Log} || true");
         Assert.InRange(int.Parse(hits, CultureInfo.InvariantCulture), Shared.Length - 1, Shared.Length);
     }
 
-    private async Task<string[]> DriversAsync() => await Task.WhenAll(Shared.Select(_kernel.DriverAsync));
-
-    internal static async Task CleanAsync(LabFixture lab, HubInLab hub)
-    {
-        await hub.StopAsync();
-        // A guest that a failed test left behind would hold its devices, and the lab's processors.
-        await lab.Host.RunAsync($"for pid in $(pgrep -f '^qemu-system-x86_64 -name guest='); do kill -KILL $pid; done; rm -rf {HubInLab.Data}");
-    }
-
-    internal static async Task PlayAsync(LabFixture lab, HubInLab hub, ITestOutputHelper output)
-    {
-        using var told = new StringWriter();
-        using var story = new Story.Story(lab.Host, hub, told);
-        try
-        {
-            foreach ((string title, Func<Task> play) in story.Steps)
-            {
-                told.WriteLine(title);
-                await play();
-            }
-        }
-        catch (Exception)
-        {
-            output.WriteLine(told.ToString());
-            output.WriteLine(await hub.LogAsync());
-            throw;
-        }
-    }
+    private async Task<string[]> DriversAsync() => await Task.WhenAll(Shared.Select(Kernel.DriverAsync));
 }
 
 /// <summary>The same story where containers are iommufd contexts, and the guest gets open files.</summary>
 [Collection("iommufd lab")]
-public sealed class IommufdStoryTests(IommufdLab lab, ITestOutputHelper output) : IAsyncLifetime
+public sealed class IommufdStoryTests(IommufdLab lab, ITestOutputHelper output) : HubTests(lab)
 {
-    private readonly HubInLab _hub = new(lab.Host, Repository.Service);
-
-    public Task InitializeAsync() => _hub.StartAsync();
-
-    public Task DisposeAsync() => StoryTests.CleanAsync(lab, _hub);
-
     [Fact]
     public async Task Story_OnIommufd_Holds()
     {
-        await StoryTests.PlayAsync(lab, _hub, output);
+        await PlayAsync(output);
 
-        using HubClient client = _hub.Client();
+        using HubClient client = Hub.Client();
         HubAnswer host = await client.GetAsync("/v1/host");
         Assert.Equal("iommufd", (string?)host.Body!["backend"]);
     }
@@ -191,32 +151,21 @@ public sealed class IommufdStoryTests(IommufdLab lab, ITestOutputHelper output) 
 
 /// <summary>A bridge on shpchp keeps its group from being claimed.</summary>
 [Collection("shpc lab")]
-public sealed class ShpcTests(ShpcLab lab) : IAsyncLifetime
+public sealed class ShpcTests(ShpcLab lab) : HubTests(lab)
 {
-    private readonly HubInLab _hub = new(lab.Host, Repository.Service);
-
-    public Task InitializeAsync() => _hub.StartAsync();
-
-    public async Task DisposeAsync()
-    {
-        await _hub.StopAsync();
-        await lab.Host.RunAsync($"rm -rf {HubInLab.Data}");
-    }
-
     [Fact]
     public async Task Claim_BehindABridgeOnShpchp_IsRefusedUntilItIsUnbound()
     {
-        var kernel = new KernelView(lab.Host);
-        using HubClient client = _hub.Client();
-        string before = await kernel.BindingsAsync();
+        using HubClient client = Hub.Client();
+        string before = await Kernel.BindingsAsync();
 
         HubAnswer refused = await client.PostAsync("/v1/containers", new JsonObject { ["device"] = "0000:02:01.0" });
 
         Assert.Equal((409, "group_not_viable"), ((int)refused.Status, refused.Code));
-        Assert.Equal(before, await kernel.BindingsAsync());
+        Assert.Equal(before, await Kernel.BindingsAsync());
         string remedy = (string)refused.Body!["refusals"]![0]!["remedy"]!;
-        await lab.Host.RunAsync(remedy[(remedy.IndexOf(':', StringComparison.Ordinal) + 1)..]);
+        await Host.RunAsync(remedy[(remedy.IndexOf(':', StringComparison.Ordinal) + 1)..]);
         await client.ClaimAndReleaseAsync("0000:02:01.0");
-        await lab.Host.RunAsync("echo 0000:01:00.0 >/sys/bus/pci/drivers/shpchp/bind");
+        await Host.RunAsync("echo 0000:01:00.0 >/sys/bus/pci/drivers/shpchp/bind");
     }
 }

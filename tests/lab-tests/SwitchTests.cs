@@ -6,7 +6,7 @@ namespace AssignHub.Tests.Lab;
 
 /// <summary>Resets that cross groups, and those that VFIO cannot do: a switch with two groups below, and a bridge below a bridge.</summary>
 [Collection("switch lab")]
-public sealed class SwitchTests(SwitchLab lab) : IAsyncLifetime
+public sealed class SwitchTests(SwitchLab lab) : HubTests(lab)
 {
     private const string Upstream = "0000:01:00.0";
     private const string Edu = "0000:03:00.0";
@@ -15,29 +15,16 @@ public sealed class SwitchTests(SwitchLab lab) : IAsyncLifetime
     private const string Beside = "0000:06:01.0";
     private const string Inner = "0000:06:02.0";
     private const string Deep = "0000:07:01.0";
-    private readonly HubInLab _hub = new(lab.Host, Repository.Service);
-    private readonly KernelView _kernel = new(lab.Host);
-
-    public Task InitializeAsync() => _hub.StartAsync();
-
-    public async Task DisposeAsync()
-    {
-        await _hub.StopAsync();
-        await lab.Host.RunAsync($"""
-            for pid in $(pgrep -f '^qemu-system-x86_64 -name guest='); do kill -KILL $pid; done
-            rm -rf {HubInLab.Data}
-            """);
-    }
 
     [Fact]
     public async Task Reset_OfASwitchWithTwoGroupsInAGuest_EvictsBothAndBringsThemBack()
     {
-        using HubClient client = _hub.Client();
+        using HubClient client = Hub.Client();
         Assert.Equal(HttpStatusCode.Created, (await client.PostAsync("/v1/guests", HubClients.SmallGuest("web01", Edu, Nic))).Status);
         HubAnswer started = await client.PostAsync("/v1/guests/web01/start");
         Assert.True(started.Status == HttpStatusCode.OK, started.Text);
-        await _kernel.ConsoleAsync("web01", "guest: pci .* 1234:11e8");
-        await _kernel.ConsoleAsync("web01", "guest: pci .* 8086:10d3 driver e1000e");
+        await Kernel.ConsoleAsync("web01", "guest: pci .* 1234:11e8");
+        await Kernel.ConsoleAsync("web01", "guest: pci .* 8086:10d3 driver e1000e");
 
         HubAnswer refused = await client.PostAsync($"/v1/bridges/{Upstream}/reset");
 
@@ -46,10 +33,10 @@ public sealed class SwitchTests(SwitchLab lab) : IAsyncLifetime
         Assert.Equal([$"{Edu}, guest web01", $"{Nic}, guest web01"], refusals.Select(refusal => string.Join(", ", refusal["blockedBy"]!.AsArray())));
         foreach ((JsonNode refusal, string device) in refusals.Zip((string[])[Edu, Nic]))
         {
-            Assert.Contains($"group {await _kernel.GroupAsync(device)}", (string?)refusal["message"], StringComparison.Ordinal);
+            Assert.Contains($"group {await Kernel.GroupAsync(device)}", (string?)refusal["message"], StringComparison.Ordinal);
         }
 
-        int seen = await _kernel.ConsoleLinesAsync("web01");
+        int seen = await Kernel.ConsoleLinesAsync("web01");
         HubAnswer reset = await client.PostAsync($"/v1/bridges/{Upstream}/reset?evict=true");
 
         Assert.True(reset.Status == HttpStatusCode.OK, reset.Text);
@@ -58,22 +45,22 @@ public sealed class SwitchTests(SwitchLab lab) : IAsyncLifetime
         Assert.Equal(["unplugDevice", "unplugDevice", "resetBelow", "checkDevices", "plugDevice", "plugDevice"], actions);
         foreach (string id in (string[])["1234:11e8", "8086:10d3 driver e1000e"])
         {
-            string back = await _kernel.ConsoleAsync("web01", $"guest: pci .* {id}", seen);
-            await _kernel.ConsoleAsync("web01", $"guest: pci {back.Split(' ')[2]} gone", seen);
+            string back = await Kernel.ConsoleAsync("web01", $"guest: pci .* {id}", seen);
+            await Kernel.ConsoleAsync("web01", $"guest: pci {back.Split(' ')[2]} gone", seen);
         }
 
-        Assert.Equal(("1234", "8086"), (await _kernel.VendorAsync(Edu), await _kernel.VendorAsync(Nic)));
+        Assert.Equal(("1234", "8086"), (await Kernel.VendorAsync(Edu), await Kernel.VendorAsync(Nic)));
         HubAnswer guest = await client.GetAsync("/v1/guests/web01");
-        string[] files = await _kernel.VfioFilesAsync((int)guest.Body!["status"]!["pid"]!);
+        string[] files = await Kernel.VfioFilesAsync((int)guest.Body!["status"]!["pid"]!);
         Assert.Equal(2, files.Count(file => file == "/dev/vfio/vfio"));
         Assert.Equal(HttpStatusCode.NoContent, (await client.DeleteAsync("/v1/guests/web01?force=true")).Status);
-        Assert.Equal(("", "e1000e"), (await _kernel.DriverAsync(Edu), await _kernel.DriverAsync(Nic)));
+        Assert.Equal(("", "e1000e"), (await Kernel.DriverAsync(Edu), await Kernel.DriverAsync(Nic)));
     }
 
     [Fact]
     public async Task Vfio_BesideABridge_SaysWhyItsBusCannotBeResetAndWhatCan()
     {
-        using HubClient client = _hub.Client();
+        using HubClient client = Hub.Client();
         HubAnswer unknown = await client.GetAsync($"/v1/devices/{Beside}/vfio");
         Assert.Equal((HttpStatusCode.NotFound, "container_not_found"), (unknown.Status, unknown.Code));
         HubAnswer claimed = await client.PostAsync("/v1/containers", new JsonObject { ["device"] = Beside });
@@ -95,7 +82,7 @@ public sealed class SwitchTests(SwitchLab lab) : IAsyncLifetime
 
         // What the text promises holds: the reset that does not go through VFIO is done, and all below answer.
         Assert.True(reset.Status == HttpStatusCode.OK, reset.Text);
-        Assert.Equal(("1234", "1234"), (await _kernel.VendorAsync(Beside), await _kernel.VendorAsync(Deep)));
+        Assert.Equal(("1234", "1234"), (await Kernel.VendorAsync(Beside), await Kernel.VendorAsync(Deep)));
         Assert.Equal(HttpStatusCode.NoContent, (await client.DeleteAsync($"/v1/containers/{(string?)claimed.Body!["id"]}")).Status);
     }
 }

@@ -17,6 +17,7 @@ public sealed partial class LabHost : IAsyncDisposable
     private readonly bool _owned;
     private readonly bool _keepState;
     private readonly SemaphoreSlim _monitorTurn = new(1, 1);
+    private readonly Pulse _pulse;
 
     private LabHost(QemuProcess qemu, Agent agent, string state, int port, bool owned, bool keepState)
     {
@@ -25,6 +26,7 @@ public sealed partial class LabHost : IAsyncDisposable
         _owned = owned;
         _keepState = keepState;
         StateDirectory = state;
+        _pulse = new Pulse(state, _monitorTurn);
         ApiUrl = new Uri($"http://127.0.0.1:{port}");
     }
 
@@ -206,8 +208,9 @@ public sealed partial class LabHost : IAsyncDisposable
     }
 
     /// <summary>Ends the lab, if this process is the one that it belongs to.</summary>
-    public ValueTask DisposeAsync()
+    public async ValueTask DisposeAsync()
     {
+        await _pulse.DisposeAsync().ConfigureAwait(false);
         _agent.Dispose();
         _monitorTurn.Dispose();
         if (_owned)
@@ -220,7 +223,6 @@ public sealed partial class LabHost : IAsyncDisposable
         }
 
         _qemu.Dispose();
-        return ValueTask.CompletedTask;
     }
 
     private static async Task<LabHost> BootTwiceAsync(
