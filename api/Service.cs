@@ -12,6 +12,7 @@ using AssignHub.Api.Hosts;
 using AssignHub.Api.Http;
 using AssignHub.Api.Operations;
 using AssignHub.Db;
+using AssignHub.Engine.Desired;
 using AssignHub.Engine.Guests;
 using AssignHub.Engine.Host;
 using AssignHub.Engine.Operations;
@@ -69,7 +70,12 @@ public static class Service
         var qemu = new QemuCapabilities(settings.Qemu);
         var host = new VfioHost(settings.IsSynthetic ? Path.Combine(sysfs, "dev") : "/dev", sysfs, proc)
         {
-            ObjectionTo = backend => backend == "iommufd" ? qemu.ObjectionToIommufd() : null,
+            ObjectionTo = backend => backend switch
+            {
+                Container.Iommufd => qemu.ObjectionToIommufd(),
+                Container.NoIommu when !settings.AllowNoIommu => "the service was not started with --allow-noiommu",
+                _ => null,
+            },
         };
         services.AddSingleton(TimeProvider.System).AddSingleton(new HostPaths(host, settings.Qemu)).AddSingleton(PciIds.OfDistribution());
         services.AddSingleton(provider => new HostScanner(host, provider.GetRequiredService<TimeProvider>(), settings.IsSynthetic ? null : "/lib/modules", settings.Data));

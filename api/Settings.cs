@@ -15,6 +15,8 @@ public sealed record Settings
     public string Data { get; init; } = "/var/lib/assignhub";
     /// <summary>Whether to listen beyond loopback without TLS (<c>service:allowPlaintext</c>).</summary>
     public bool AllowPlaintext { get; init; }
+    /// <summary>Whether groups without an IOMMU may be claimed (<c>host:allowNoIommu</c>).</summary>
+    public bool AllowNoIommu { get; init; }
     /// <summary>The sysfs of a synthetic host; null is this machine's (<c>host:sysfs</c>).</summary>
     public string? Sysfs { get; init; }
     /// <summary>The /proc of a synthetic host; null is this machine's (<c>host:proc</c>).</summary>
@@ -36,13 +38,16 @@ public sealed record Settings
         {
             Listen = configuration["service:listen"] ?? defaults.Listen,
             Data = configuration["service:data"] ?? defaults.Data,
-            AllowPlaintext = configuration["service:allowPlaintext"] is { } allow
-                && (bool.TryParse(allow, out bool value) ? value : throw new InvalidDataException("service:allowPlaintext has to be true or false")),
+            AllowPlaintext = Flag(configuration, "service:allowPlaintext"),
+            AllowNoIommu = Flag(configuration, "host:allowNoIommu"),
             Sysfs = configuration["host:sysfs"],
             Proc = configuration["host:proc"],
             Qemu = configuration["guests:qemu"] ?? defaults.Qemu,
         };
     }
+
+    private static bool Flag(IConfiguration configuration, string key) => configuration[key] is { } text
+        && (bool.TryParse(text, out bool value) ? value : throw new InvalidDataException($"{key} has to be true or false"));
 
     /// <summary>What is wrong with the settings; null if nothing.</summary>
     public string? Problem()

@@ -16,13 +16,15 @@ internal static class CommandLine
         var listen = new Option<string>("--listen") { Description = "where to listen (http://127.0.0.1:8080)", HelpName = "URL" };
         var data = new Option<string>("--data") { Description = "database, guest runtime files and the first token (/var/lib/assignhub)", HelpName = "DIR" };
         var plain = new Option<bool>("--allow-plaintext") { Description = "listen beyond loopback without TLS" };
-        var command = new Command("serve", "Run the service") { listen, data, plain, Sysfs, Proc };
+        var open = new Option<bool>("--allow-noiommu") { Description = "let groups without an IOMMU be claimed, which isolate nothing" };
+        var command = new Command("serve", "Run the service") { listen, data, plain, open, Sysfs, Proc };
         command.SetAction((parsed, cancellation) => ServeCommand.RunAsync(
             settings => settings with
             {
                 Listen = parsed.GetValue(listen) ?? settings.Listen,
                 Data = parsed.GetValue(data) ?? settings.Data,
                 AllowPlaintext = parsed.GetValue(plain) || settings.AllowPlaintext,
+                AllowNoIommu = parsed.GetValue(open) || settings.AllowNoIommu,
                 Sysfs = parsed.GetValue(Sysfs) ?? settings.Sysfs,
                 Proc = parsed.GetValue(Proc) ?? settings.Proc,
             },

@@ -44,7 +44,7 @@ internal static class ScanCommand
     private static void Write(World world)
     {
         var names = PciIds.OfDistribution();
-        foreach (string warning in world.Host.Vfio.Warnings)
+        foreach (string warning in Trust.WarningsFor(world.Host))
         {
             Console.WriteLine($"warning: {warning}");
         }

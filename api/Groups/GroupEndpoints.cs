@@ -58,7 +58,7 @@ public sealed record GroupResource
             Viable = Ownership.IsViable(world, group),
             Assignable = refusals.IsEmpty,
             Refusals = refusals,
-            Warnings = [.. world.Host.Vfio.Warnings, .. world.Members(group).SelectMany(member => Overrides.WarningsFor(world, member))],
+            Warnings = [.. world.Host.Vfio.Warnings, .. Trust.WarningsFor(world.Host, group), .. world.Members(group).SelectMany(member => Overrides.WarningsFor(world, member))],
             ReservedRegions = group.ReservedRegions,
             Type = group.Type,
         };

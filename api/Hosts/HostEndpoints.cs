@@ -43,7 +43,7 @@ public sealed record HostResource
         VfioAvailable = world.Host.Vfio.Available,
         Backend = world.Host.Vfio.Backend,
         BackendReason = world.Host.Vfio.BackendReason,
-        Warnings = world.Host.Vfio.Warnings,
+        Warnings = [.. Trust.WarningsFor(world.Host)],
         Devices = world.Host.Devices.Count,
         Groups = world.Host.Groups.Count,
         ReadAt = world.Host.ReadAt,

@@ -12,6 +12,9 @@ public sealed record Container
     /// <summary>The API's name of the iommufd backend.</summary>
     public const string Iommufd = "iommufd";
 
+    /// <summary>The API's name of the backend of groups without an IOMMU.</summary>
+    public const string NoIommu = "noiommu";
+
     /// <summary>Its id, chosen at the claim.</summary>
     public required string Id { get; init; }
     /// <summary>The group's kernel number at this boot; null while the group is not there.</summary>

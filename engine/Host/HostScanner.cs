@@ -76,7 +76,7 @@ public sealed class HostScanner
             KernelCommandLine = commandLine,
             Devices = map.ToImmutable(),
             Groups = groups,
-            Vfio = _vfio.Read(groups.Count > 0, kernel, commandLine),
+            Vfio = _vfio.Read(groups.Values.Any(group => !group.NoIommu), kernel, commandLine),
         };
     }
 
@@ -129,7 +129,7 @@ public sealed class HostScanner
                 Devices = map.ToImmutable(),
                 Groups = groups.ToImmutable(),
                 // What VFIO offers is known only once it is loaded, and a claim loads it.
-                Vfio = previous.Vfio.Backend is null ? _vfio.Read(groups.Count > 0, previous.KernelRelease, previous.KernelCommandLine) : previous.Vfio,
+                Vfio = previous.Vfio.Backend is null ? _vfio.Read(groups.Values.Any(group => !group.NoIommu), previous.KernelRelease, previous.KernelCommandLine) : previous.Vfio,
             };
         }
         finally

@@ -163,7 +163,9 @@ public sealed record VfioSupport
     public string? Backend { get; init; }
     /// <summary>Why that one, or why none, in words.</summary>
     public string BackendReason { get; init; } = "";
-    /// <summary>Whether <c>vfio.enable_unsafe_noiommu_mode</c> is on.</summary>
+    /// <summary>Whether <c>vfio.enable_unsafe_noiommu_mode</c> is on: the kernel makes up groups for devices without an IOMMU.</summary>
+    public bool NoIommuOffered { get; init; }
+    /// <summary>Whether the service was started to let such groups be claimed.</summary>
     public bool NoIommuAllowed { get; init; }
     /// <summary>Whether <c>pcie_acs_override</c> is on the kernel command line: groups may be smaller than what the hardware isolates.</summary>
     public bool AcsOverride { get; init; }

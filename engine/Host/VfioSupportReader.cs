@@ -1,6 +1,7 @@
 // What the kernel offers for containers, and what on this host weakens them.
 
 using System.Collections.Immutable;
+using AssignHub.Engine.Desired;
 using AssignHub.Engine.Vfio;
 
 namespace AssignHub.Engine.Host;
@@ -14,7 +15,7 @@ internal sealed class VfioSupportReader(VfioHost host, string? modulesRoot)
     private (string Release, DateTime Written, bool Found) _loadable;
 
     /// <summary>Reads it.</summary>
-    /// <param name="anyGroup">Whether any PCI function is in an IOMMU group.</param>
+    /// <param name="anyGroup">Whether any PCI function is in an IOMMU group that VFIO did not make up.</param>
     /// <param name="kernelRelease">The running kernel, by which its modules are found.</param>
     /// <param name="commandLine">The kernel command line.</param>
     public VfioSupport Read(bool anyGroup, string kernelRelease, string commandLine)
@@ -56,6 +57,12 @@ internal sealed class VfioSupportReader(VfioHost host, string? modulesRoot)
             warnings.Add("vfio.enable_unsafe_noiommu_mode is on: devices without an IOMMU group can be opened with no isolation at all.");
         }
 
+        bool noIommuAllowed = host.ObjectionTo(Container.NoIommu) is null;
+        if (noIommuAllowed)
+        {
+            warnings.Add("The service was started with --allow-noiommu: it claims devices that nothing keeps from the host's memory.");
+        }
+
         return new VfioSupport
         {
             IommuEnabled = anyGroup,
@@ -63,7 +70,8 @@ internal sealed class VfioSupportReader(VfioHost host, string? modulesRoot)
             ModuleLoaded = loaded,
             Backend = probe.Preferred,
             BackendReason = probe.Reason,
-            NoIommuAllowed = noIommu,
+            NoIommuOffered = noIommu,
+            NoIommuAllowed = noIommuAllowed,
             AcsOverride = acsOverride,
             UnsafeInterrupts = typeUnsafe || iommufdUnsafe,
             Warnings = warnings.DrainToImmutable(),

@@ -14,7 +14,8 @@ public static class Claims
     public static ImmutableArray<Refusal> RefusalsFor(World world, IommuGroup group)
     {
         var refusals = ImmutableArray.CreateBuilder<Refusal>();
-        if (!world.Host.Vfio.IommuEnabled)
+        bool withoutIommu = group.NoIommu && world.Host.Vfio.NoIommuAllowed;
+        if (!world.Host.Vfio.IommuEnabled && !withoutIommu)
         {
             refusals.Add(Refusals.IommuDisabled());
         }
@@ -24,7 +25,7 @@ public static class Claims
             refusals.Add(Refusals.VfioUnavailable());
         }
 
-        if (group.NoIommu)
+        if (group.NoIommu && !withoutIommu)
         {
             refusals.Add(Refusals.NoIommu(group.Number));
         }
@@ -125,6 +126,11 @@ public static class Claims
         {
             draft.Refuse(used);
             return null;
+        }
+
+        foreach (string warning in Trust.WarningsFor(world.Host, group))
+        {
+            draft.Warn(warning);
         }
 
         foreach (string warning in toMove.SelectMany(device => Overrides.WarningsFor(world, device)))

@@ -167,6 +167,13 @@ internal static class DevicePlugging
             draft.Refuse(Refusals.Quarantined(quarantine));
         }
 
+        if (draft.World.GroupOf(address) is { NoIommu: true } open)
+        {
+            // QEMU knows no container without an IOMMU; the claim of it is for programs of the host's own.
+            draft.Refuse(Refusals.NoIommu(open.Number));
+            return guest;
+        }
+
         if (Claims.GroupOf(draft, device) is not { } group || Claims.Take(draft, group, guest.Name, keep: false, openDevices) is not { } container)
         {
             return guest;

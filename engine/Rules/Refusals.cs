@@ -237,5 +237,6 @@ public static class Refusals
     /// <summary>There is no IOMMU behind the group: its devices could reach all memory.</summary>
     public static Refusal NoIommu(int group) => new(
         ProblemCode.NoiommuRefused, Names.Group(group), $"Group {group} is one of vfio's no-IOMMU mode: nothing keeps its devices from the host's memory.",
-        "Switch on VT-d or AMD-Vi in the firmware, boot with intel_iommu=on (Intel), and leave vfio.enable_unsafe_noiommu_mode off.");
+        "Switch on VT-d or AMD-Vi in the firmware, boot with intel_iommu=on (Intel), and leave vfio.enable_unsafe_noiommu_mode off. "
+            + "Started with --allow-noiommu, the service claims such a group for a program of the host's own, never for a guest.");
 }

@@ -22,6 +22,10 @@ internal sealed record VfioBackend(string Name, Func<VfioHost, bool> Offered, Fu
         OfGroups("spapr_tce", VFIO_SPAPR_TCE_IOMMU, (name, type, container, group, number) => new SpaprContainer(name, type, container, group, number)),
     ];
 
+    /// <summary>The backend of groups that VFIO made up for devices without an IOMMU: the only one for these, and for no other.</summary>
+    private static VfioBackend NoIommu { get; } = OfGroups(Container.NoIommu, VFIO_NOIOMMU_IOMMU,
+        (name, type, container, group, number) => new NoIommuContainer(name, type, container, group, number));
+
     /// <summary>What the kernel of a host has, best first.</summary>
     /// <exception cref="HostFault">It has nothing, and could not be asked for all: VFIO is not there, or closed to this process.</exception>
     public static ImmutableArray<VfioBackend> OfferedBy(VfioHost host)
@@ -47,13 +51,26 @@ internal sealed record VfioBackend(string Name, Func<VfioHost, bool> Offered, Fu
         return offered.Count == 0 && unasked is not null ? throw unasked : offered.ToImmutable();
     }
 
-    /// <summary>The backend by this name, or the best that the kernel has and nothing speaks against.</summary>
+    /// <summary>The backend by this name, or the best for a group that the kernel has and nothing speaks against.</summary>
     /// <exception cref="HostFault">There is none, or VFIO is not there.</exception>
     /// <exception cref="ArgumentException">There is no backend of this name.</exception>
-    public static VfioBackend Choose(VfioHost host, string? name) => name is not null
-        ? All.FirstOrDefault(one => one.Name == name) ?? throw new ArgumentException($"'{name}' is no backend", nameof(name))
-        : OfferedBy(host).FirstOrDefault(backend => host.ObjectionTo(backend.Name) is null)
+    public static VfioBackend Choose(VfioHost host, string? name, int group)
+    {
+        if (VfioFiles.IsNoIommu(host.DevRoot, group))
+        {
+            return host.ObjectionTo(NoIommu.Name) is { } objection
+                ? throw new HostFault(nameof(VFIO_SET_IOMMU), $"group {group}", Errno.None, objection)
+                : NoIommu;
+        }
+
+        if (name is not null)
+        {
+            return All.FirstOrDefault(one => one.Name == name) ?? throw new ArgumentException($"'{name}' is no backend", nameof(name));
+        }
+
+        return OfferedBy(host).FirstOrDefault(backend => host.ObjectionTo(backend.Name) is null)
             ?? throw new HostFault(nameof(VFIO_CHECK_EXTENSION), VfioFiles.ContainerPath(host.DevRoot), Errno.None, $"the kernel offers none of {string.Join(", ", All.Select(one => one.Name))}");
+    }
 
     // A backend that goes through a group's file. Whatever opens first is closed where what comes after it fails.
     private static VfioBackend OfGroups(string name, uint type, Func<string, uint, ContainerHandle, GroupHandle, int, VfioContainer> attach) => new(

@@ -34,7 +34,7 @@ public abstract class VfioContainer : IDisposable
     /// <exception cref="HostFault">The kernel refused, with its reason in words; nothing stays open.</exception>
     /// <exception cref="ArgumentException">There is no backend of this name.</exception>
     public static VfioContainer Open(int group, string? backend = null, VfioHost? host = null) =>
-        VfioBackend.Choose(host ??= new VfioHost(), backend).Open(host, group);
+        VfioBackend.Choose(host ??= new VfioHost(), backend, group).Open(host, group);
 
     /// <summary>Asks whether somebody has a group's VFIO file, by opening it for an instant.</summary>
     /// <exception cref="HostFault">This process may not open it.</exception>

@@ -102,8 +102,15 @@ internal static class VfioFiles
     /// <summary>The iommufd's path.</summary>
     public static string IommufdPath(string devRoot) => Path.Combine(devRoot, "iommu");
 
-    private static string GroupPath(string devRoot, int number) =>
-        Path.Combine(devRoot, "vfio", number.ToString(CultureInfo.InvariantCulture));
+    /// <summary>Whether VFIO made the group up for a device without an IOMMU: the kernel gives its file another name (vfio_device_set_group).</summary>
+    public static bool IsNoIommu(string devRoot, int number) => File.Exists(NoIommuPath(devRoot, number));
+
+    private static string GroupPath(string devRoot, int number) => IsNoIommu(devRoot, number)
+        ? NoIommuPath(devRoot, number)
+        : Path.Combine(devRoot, "vfio", number.ToString(CultureInfo.InvariantCulture));
+
+    private static string NoIommuPath(string devRoot, int number) =>
+        Path.Combine(devRoot, "vfio", string.Create(CultureInfo.InvariantCulture, $"noiommu-{number}"));
 }
 
 /// <summary>Who has a group's VFIO file.</summary>

@@ -24,12 +24,12 @@ public sealed class OverrideTests : IAsyncLifetime
         Assert.True((bool)disk["assignable"]!);
         Assert.Equal((true, "nvme0n1p1 is mounted at /srv"), ((bool)disk["hostUse"]![0]!["overridable"]!, (string?)disk["hostUse"]![0]!["detail"]));
         (_, JsonNode? group) = await _hub.SendAsync("GET", $"/v1/groups/{Hub.DiskGroup}");
-        Assert.Contains("/srv", (string?)Assert.Single(group!["warnings"]!.AsArray()), StringComparison.Ordinal);
+        Assert.Contains(group!["warnings"]!.AsArray(), warning => ((string)warning!).Contains("/srv", StringComparison.Ordinal));
 
         (_, JsonNode? plan) = await _hub.SendAsync("POST", "/v1/containers?dryRun=true", $$"""{ "group": {{Hub.DiskGroup}} }""");
         (int claimed, _) = await ClaimAsync();
 
-        Assert.Contains("umount /srv", (string?)Assert.Single(plan!["warnings"]!.AsArray()), StringComparison.Ordinal);
+        Assert.Contains(plan!["warnings"]!.AsArray(), warning => ((string)warning!).Contains("umount /srv", StringComparison.Ordinal));
         Assert.Equal((201, "vfio-pci"), (claimed, _hub.DriverOf(Hub.UsedDisk)));
         (_, JsonNode? operations) = await _hub.SendAsync("GET", "/v1/operations?limit=1");
         Assert.Equal(plan["warnings"]!.ToJsonString(), operations!["items"]![0]!["warnings"]!.ToJsonString());

@@ -52,6 +52,8 @@ public sealed class FunctionsLab(IMessageSink messages) : LabFixture("functions"
 
 public sealed class SriovLab(IMessageSink messages) : LabFixture("sriov", messages);
 
+public sealed class NoIommuLab(IMessageSink messages) : LabFixture("noiommu", messages, LabBackend.Iommufd);
+
 public sealed class HostUseLab(IMessageSink messages) : LabFixture("hostuse", messages);
 
 [CollectionDefinition("sample lab")]
@@ -74,3 +76,6 @@ public sealed class SriovLabs : ICollectionFixture<SriovLab>;
 
 [CollectionDefinition("hostuse lab")]
 public sealed class HostUseLabs : ICollectionFixture<HostUseLab>;
+
+[CollectionDefinition("noiommu lab")]
+public sealed class NoIommuLabs : ICollectionFixture<NoIommuLab>;

@@ -62,7 +62,8 @@ public sealed class KernelView(LabHost lab)
     {
         string file = $"{HubInLab.Data}/guests/{guest}/console.log";
         return (await lab.RunAsync($$"""
-            for i in $(seq {{seconds * 2}}); do
+            end=$((SECONDS + {{seconds}}))
+            while [ $SECONDS -lt $end ]; do
               line=$(tail -n +{{afterLine + 1}} {{file}} 2>/dev/null | tr -d '\r' | grep -a -m1 -E '{{pattern}}') && { echo "$line"; exit 0; }
               sleep 0.5
             done

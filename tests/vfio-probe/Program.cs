@@ -7,6 +7,7 @@
 //   vfio-probe registers GROUP ADDRESS            BAR 0 of an NVMe through the mapping and through the fd, and after a reset
 //   vfio-probe reset GROUP ADDRESS                the device's own reset, then its bus's
 //   vfio-probe cycles GROUP ADDRESS... COUNT      opens and closes all of it, counting descriptors, mappings and threads
+//   vfio-probe hold GROUP ADDRESS                 opens the device, prints `held` and keeps it for five minutes
 //
 // A HostFault ends it with status 1: `fault: OPERATION ERRNO`, then its words.
 
@@ -47,8 +48,11 @@ try
         case "cycles":
             Cycle(group, addresses, int.Parse(args[^1], CultureInfo.InvariantCulture));
             return 0;
+        case "hold":
+            await HoldAsync(group, addresses[0]);
+            return 0;
         default:
-            Console.Error.WriteLine("vfio-probe support|proof|refusals|edu|registers|reset|cycles GROUP ADDRESS...");
+            Console.Error.WriteLine("vfio-probe support|proof|refusals|edu|registers|reset|cycles|hold GROUP ADDRESS...");
             return 2;
     }
 }
@@ -60,6 +64,14 @@ catch (HostFault fault)
 }
 
 static void Say(string name, object value) => Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{name}: {value}"));
+
+static async Task HoldAsync(int group, PciAddress address)
+{
+    using VfioContainer container = VfioContainer.Open(group);
+    using VfioDevice device = container.OpenDevice(address);
+    Say("held", address);
+    await Task.Delay(TimeSpan.FromMinutes(5));
+}
 
 static void Refusals(int group)
 {
