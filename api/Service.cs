@@ -70,6 +70,9 @@ public static class Service
         services.AddSingleton(provider => new HostScanner(
             sysfs, proc, paths.DevRoot, provider.GetRequiredService<TimeProvider>(), settings.IsSynthetic ? null : "/lib/modules"));
         services.AddSingleton(new GroupHolders(proc, paths.DevRoot)).AddSingleton(new OpenDeviceFiles(sysfs, proc, paths.DevRoot));
+        services.AddSingleton(provider => settings.IsSynthetic
+            ? HardwareEvents.None(provider.GetRequiredService<TimeProvider>())
+            : HardwareEvents.Listen(provider.GetRequiredService<TimeProvider>()));
         services.AddSingleton<IKernel>(provider => settings.IsSynthetic
             ? new ModelledKernel(sysfs, paths.DevRoot, KernelDeadline, provider.GetRequiredService<TimeProvider>())
             : new LinuxKernel(sysfs, paths.DevRoot, KernelDeadline, provider.GetRequiredService<TimeProvider>()));

@@ -56,6 +56,12 @@ public static class Planner
             case SettleGuest settle:
                 GuestLife.Plan(draft, settle);
                 break;
+            case AlignContainer align:
+                Drift.Plan(draft, align);
+                break;
+            case AcceptContainer accept:
+                Drift.Plan(draft, accept);
+                break;
             default:
                 throw new ArgumentOutOfRangeException(nameof(change), change, "a change that the planner does not know");
         }
@@ -86,6 +92,12 @@ public static class Planner
                 break;
             case DeleteGuest delete:
                 KeepRunning(draft, delete.Guest, error);
+                break;
+            case AlignContainer align:
+                Drift.Undo(draft, align.Container, error);
+                break;
+            case AcceptContainer accept:
+                Drift.Undo(draft, accept.Container, error);
                 break;
         }
 
@@ -163,9 +175,9 @@ public static class Planner
         if (draft.Inventory.Containers.TryGetValue(device.Container, out Container? container)
             && !guest.Devices.Values.Any(other => other.Container == container.Id && other.Address != attach.Device))
         {
-            if (container is { State: ContainerState.Attached, Group: { } group })
+            if (container.State == ContainerState.Attached)
             {
-                draft.Do(new RevokeGroup(container.Id, group, Free: true, "the device did not get into the guest"));
+                DevicePlugging.Revoke(draft, container, free: true, "the device did not get into the guest");
             }
             else
             {
@@ -247,9 +259,9 @@ public static class Planner
     {
         foreach (Container container in draft.Inventory.Containers.Values.Where(container => container.State == ContainerState.Attached && which(container)))
         {
-            if (container.Group is { } group && !container.Members.Any(member => draft.World.Guests.Values.Any(view => view.Devices.Contains(member.Address))))
+            if (!container.Members.Any(member => draft.World.Guests.Values.Any(view => view.Devices.Contains(member.Address))))
             {
-                draft.Do(new RevokeGroup(container.Id, group, container.Keep && draft.Change is DetachDevice, "none of its devices is in a guest"));
+                DevicePlugging.Revoke(draft, container, container.Keep && draft.Change is DetachDevice, "none of its devices is in a guest");
             }
         }
     }

@@ -9,7 +9,7 @@ using AssignHub.Engine.Vfio;
 
 namespace AssignHub.Tests.Unit.Rules;
 
-internal static class ModelHost
+internal static partial class ModelHost
 {
     public static readonly DateTimeOffset Start = new(2026, 1, 1, 0, 0, 0, TimeSpan.Zero);
 
@@ -47,6 +47,7 @@ internal static class ModelHost
                     Address = address,
                     VendorId = 0x8086,
                     DeviceId = 0x10d3,
+                    Serial = i % 2 == 0 ? $"{number}-{i}" : null,
                     ClassCode = 0x020000,
                     Driver = driver,
                     Group = number,
@@ -79,8 +80,8 @@ internal static class ModelHost
     {
         World after = step switch
         {
-            BindVfio bind => Move(world, bind.Device, "vfio-pci"),
-            RestoreDriver restore => Move(world, restore.Device, restore.Driver),
+            BindVfio bind => Move(world, bind.Device, "vfio-pci", "vfio-pci"),
+            RestoreDriver restore => Move(world, restore.Device, restore.Driver, null),
             LaunchGuest launch => world with { Guests = world.Guests.SetItem(launch.Guest, new GuestView(false, [], 0)) },
             EndGuest end => world with { Guests = world.Guests.Remove(end.Guest) },
             RunGuest run => world with { Guests = world.Guests.SetItem(run.Guest, world.Guests[run.Guest] with { Running = true }) },
@@ -95,16 +96,16 @@ internal static class ModelHost
             LaunchGuest => new StepOutcome { Process = new GuestProcess(1000, 1, 64000) },
             CheckDevices check => new StepOutcome
             {
-                Quarantined = [.. check.Devices.Where(device => !answers(device.Address)).Select(device => new Quarantine(device.Address, "vendor id ffff", Start))],
+                Quarantined = [.. check.Devices.Where(device => world.Host.Devices.ContainsKey(device.Address) && !answers(device.Address)).Select(device => new Quarantine(device.Address, "vendor id ffff", Start))],
             },
             _ => StepOutcome.Done,
         };
         return after with { Inventory = Effects.Apply(after.Inventory, step, outcome) };
     }
 
-    private static World Move(World world, PciAddress device, string? driver) => world with
+    private static World Move(World world, PciAddress device, string? driver, string? held) => world with
     {
-        Host = world.Host with { Devices = world.Host.Devices.SetItem(device, world.Host.Devices[device] with { Driver = driver }) },
+        Host = world.Host with { Devices = world.Host.Devices.SetItem(device, world.Host.Devices[device] with { Driver = driver, DriverOverride = held }) },
     };
 
     private static World Plug(World world, string guest, Func<GuestView, GuestView> change) =>
