@@ -88,13 +88,11 @@ internal static class Drift
                 : "it is missing from the host"));
         }
 
-        foreach (string id in lost.Select(device => device.Container).Distinct())
+        // Also one whose last device vanished while it was out for a reset.
+        foreach (Container container in draft.Inventory.Containers.Values.Where(container => container.Guest == guest.Name
+            && container.State == ContainerState.Attached && !container.Members.Any(member => view.Devices.Contains(member.Address))).ToArray())
         {
-            if (draft.Inventory.Containers.GetValueOrDefault(id) is { State: ContainerState.Attached } container
-                && !container.Members.Any(member => view.Devices.Contains(member.Address)))
-            {
-                DevicePlugging.Revoke(draft, container, free: false, "its last device left the guest by itself");
-            }
+            DevicePlugging.Revoke(draft, container, free: false, "its last device left the guest by itself");
         }
     }
 
