@@ -185,12 +185,22 @@ public static class Claims
         draft.Inventory = draft.Inventory.With(container with { State = ContainerState.Releasing });
         foreach (ContainerMember member in container.Endpoints)
         {
-            // Also where the driver is right already: driver_override has to go. A device that is gone, or another, has nothing to restore.
-            if (draft.World.Host.Devices.TryGetValue(member.Address, out PciDevice? device) && Identity.IsSame(member, device))
+            if (!draft.World.Host.Devices.TryGetValue(member.Address, out PciDevice? device))
+            {
+                continue;
+            }
+
+            // Also where the driver is right already: driver_override has to go.
+            if (Identity.IsSame(member, device))
             {
                 draft.Do(new RestoreDriver(member.Address, member.OriginalDriver, member.OriginalDriver is null
                     ? "it had no driver before the claim"
                     : "it was on this driver before the claim"));
+            }
+            else if (VfioDrivers.IsVfio(device.DriverOverride))
+            {
+                // Exchanged in the moment in which it was bound. Another device has nothing to restore, but is not left held to VFIO.
+                draft.Do(new RestoreDriver(member.Address, null, "it is another device than the one that was claimed"));
             }
         }
 

@@ -84,7 +84,7 @@ internal sealed class ModelHardware(World born)
         string? driver = isOpen || original == "vfio-pci" || random.Next(5) == 0 ? null : original;
         bool isUsed = driver is not null && random.Next(4) == 0;
         Home.TryAdd(device.Address, []);
-        Home[device.Address].UnionWith([driver ?? "", original ?? ""]);
+        Home[device.Address].UnionWith(["", driver ?? "", original ?? ""]);
         _out.Remove(device.Address);
         return world with
         {
