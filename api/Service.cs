@@ -80,6 +80,9 @@ public static class Service
         services.AddSingleton(TimeProvider.System).AddSingleton(new HostPaths(host, settings.Qemu)).AddSingleton(PciIds.OfDistribution());
         services.AddSingleton(provider => new HostScanner(host, provider.GetRequiredService<TimeProvider>(), settings.IsSynthetic ? null : "/lib/modules", settings.Data));
         services.AddSingleton(new GroupHolders(proc, host.DevRoot)).AddSingleton(new OpenDeviceFiles(sysfs, proc, host.DevRoot));
+        services.AddSingleton(provider => settings.IsSynthetic
+            ? HardwareEvents.None(provider.GetRequiredService<TimeProvider>())
+            : HardwareEvents.Listen(provider.GetRequiredService<TimeProvider>()));
         services.AddSingleton<IKernel>(provider => settings.IsSynthetic
             ? new ModelledKernel(sysfs, host.DevRoot, KernelDeadline, provider.GetRequiredService<TimeProvider>())
             : new LinuxKernel(host, KernelDeadline, provider.GetRequiredService<TimeProvider>()));

@@ -87,6 +87,7 @@ internal sealed record ContainerRow
     public string? Iommu { get; init; }
     public required string Reports { get; init; }
     public string? Error { get; init; }
+    public string? Fence { get; init; }
     public required string CreatedAt { get; init; }
 
     public static ContainerRow From(string host, Container container) => new()
@@ -101,6 +102,7 @@ internal sealed record ContainerRow
         Iommu = container.Iommu is { } iommu ? Json.Write(iommu, EngineJson.Default.IommuReport) : null,
         Reports = Json.Write(container.Reports, EngineJson.Default.ImmutableArrayDeviceReport),
         Error = container.Error,
+        Fence = container.Fence,
         CreatedAt = Text.Time(container.CreatedAt),
     };
 
@@ -116,6 +118,7 @@ internal sealed record ContainerRow
         Iommu = Iommu is null ? null : Json.Read(Iommu, EngineJson.Default.IommuReport),
         Reports = Json.Read(Reports, EngineJson.Default.ImmutableArrayDeviceReport),
         Error = Error,
+        Fence = Fence,
         CreatedAt = Text.Time(CreatedAt),
     };
 }

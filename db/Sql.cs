@@ -45,11 +45,11 @@ internal static class Sql
     public const string DropGuestDevices = "DELETE FROM guest_devices WHERE host = @Host AND guest = @Guest";
 
     public const string PutContainer = """
-        INSERT INTO containers (host, id, group_number, backend, guest, state, keep, iommu, reports, error, created_at)
-        VALUES (@Host, @Id, @GroupNumber, @Backend, @Guest, @State, @Keep, @Iommu, @Reports, @Error, @CreatedAt)
+        INSERT INTO containers (host, id, group_number, backend, guest, state, keep, iommu, reports, error, fence, created_at)
+        VALUES (@Host, @Id, @GroupNumber, @Backend, @Guest, @State, @Keep, @Iommu, @Reports, @Error, @Fence, @CreatedAt)
         ON CONFLICT (host, id) DO UPDATE SET group_number = excluded.group_number, backend = excluded.backend, guest = excluded.guest,
           state = excluded.state, keep = excluded.keep, iommu = excluded.iommu, reports = excluded.reports, error = excluded.error,
-          created_at = excluded.created_at
+          fence = excluded.fence, created_at = excluded.created_at
         """;
 
     public const string ParkContainer = "UPDATE containers SET group_number = NULL WHERE host = @Host AND id = @Id";

@@ -293,6 +293,33 @@ internal static unsafe partial class Libc
     // linux/if.h, asm-generic socket families
     internal const ushort AF_INET = 2;
     internal const ushort AF_INET6 = 10;
+    internal const ushort AF_NETLINK = 16;
+
+    // asm-generic socket types; linux/netlink.h
+    internal const int SOCK_RAW = 3;
+    internal const int SOCK_CLOEXEC = 0x80000;
+    internal const int NETLINK_KOBJECT_UEVENT = 15;
+
+#pragma warning disable CS8981 // The name is the kernel's.
+    /// <summary>A netlink address (<c>linux/netlink.h</c>).</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal struct sockaddr_nl
+#pragma warning restore CS8981
+    {
+        /// <summary>AF_NETLINK.</summary>
+        public ushort nl_family;
+        private readonly ushort nl_pad;
+        /// <summary>0: the kernel chooses.</summary>
+        public uint nl_pid;
+        /// <summary>Multicast groups, as bits.</summary>
+        public uint nl_groups;
+    }
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int socket(int domain, int type, int protocol);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int bind(SafeHandle sockfd, sockaddr_nl* addr, uint addrlen);
 
     // linux/sched.h, linux/sockios.h, linux/ethtool.h
     internal const int CLONE_NEWNET = 0x40000000;

@@ -33,7 +33,7 @@ public sealed record ContainerResource
     public IommuReport? Iommu { get; init; }
     /// <summary>The driver that each device goes back to at release; null for one that had none.</summary>
     public required ImmutableSortedDictionary<PciAddress, string?> OriginalDrivers { get; init; }
-    /// <summary>Why it failed or was fenced, if it was.</summary>
+    /// <summary>Why it failed, or what its group differs in from the one that was claimed.</summary>
     public string? Error { get; init; }
     /// <summary>When it was claimed.</summary>
     public required DateTimeOffset CreatedAt { get; init; }
@@ -47,11 +47,11 @@ public sealed record ContainerResource
         Devices = [.. container.Members.Select(member => member.Address)],
         Backend = container.Backend,
         Guest = container.Guest,
-        State = container.State,
+        State = container.Shown,
         Keep = container.Keep,
         Iommu = container.Iommu,
         OriginalDrivers = container.Endpoints.ToImmutableSortedDictionary(member => member.Address, member => member.OriginalDriver),
-        Error = container.Error,
+        Error = container.Error ?? container.Fence,
         CreatedAt = container.CreatedAt,
     };
 }
@@ -85,6 +85,9 @@ internal static class ContainerEndpoints
         containers.MapDelete("/{id}", ReleaseAsync).WithName("releaseContainer").WithSummary("Release a group")
             .WithDescription("Every device goes back to the driver that it came from.")
             .ProducesRemoval().WithProblems(ProblemCode.ContainerNotFound, ProblemCode.GuestRunning);
+        containers.MapPost("/{id}/accept", AcceptAsync).WithName("acceptContainer").WithSummary("Take a fenced container's group as it is now")
+            .WithDescription("A container is fenced when a device of its group went, came or is another: nothing is started on it until the group is as it was claimed, or this.")
+            .ProducesChange<ContainerResource>().WithProblems(ProblemCode.ContainerNotFound, ProblemCode.GroupChanged);
     }
 
     private static IResult List(HttpRequest request, Observer observer)
@@ -92,7 +95,7 @@ internal static class ContainerEndpoints
         World world = observer.World;
         IEnumerable<ContainerResource> all = world.Inventory.Containers.Values
             .Where(container => (request.Query["guest"] is not [{ } guest] || guest == container.Guest)
-                && (request.Query["state"] is not [{ } state] || string.Equals(state, container.State.ToString(), StringComparison.OrdinalIgnoreCase)))
+                && (request.Query["state"] is not [{ } state] || string.Equals(state, container.Shown.ToString(), StringComparison.OrdinalIgnoreCase)))
             .Select(container => ContainerResource.From(container, world.Host.Host));
         return TypedResults.Json(Pages.Of(request, all, container => container.Id), ApiJson.Wire.PageContainerResource);
     }
@@ -100,10 +103,11 @@ internal static class ContainerEndpoints
     private static IResult Get(HttpContext http, string id, Observer observer)
     {
         World world = observer.World;
-        return world.Inventory.Containers.TryGetValue(id, out Container? container)
-            ? TypedResults.Json(ContainerResource.From(container, world.Host.Host), ApiJson.Wire.ContainerResource)
-            : Problems.Refused(http, [Refusals.ContainerNotFound(id)]);
+        return world.Inventory.Containers.ContainsKey(id) ? Show(world, id) : Problems.Refused(http, [Refusals.ContainerNotFound(id)]);
     }
+
+    private static IResult Show(World world, string id) =>
+        TypedResults.Json(ContainerResource.From(world.Inventory.Containers[id], world.Host.Host), ApiJson.Wire.ContainerResource);
 
     private static async Task<IResult> ClaimAsync(HttpContext http, ChangeEndpoints changes)
     {
@@ -123,6 +127,9 @@ internal static class ContainerEndpoints
 
     private static Task<IResult> ReleaseAsync(HttpContext http, string id, ChangeEndpoints changes) =>
         changes.SubmitAsync(http, new ReleaseContainer(id), _ => TypedResults.NoContent());
+
+    private static Task<IResult> AcceptAsync(HttpContext http, string id, ChangeEndpoints changes) =>
+        changes.SubmitAsync(http, new AcceptContainer(id), world => Show(world, id));
 
     private static IResult Created(World world, ContainerRequest request)
     {

@@ -109,7 +109,7 @@ public sealed record DeviceResource
     {
         State = DeviceState.Missing,
         Assignable = false,
-        Refusals = [Engine.Rules.Refusals.DeviceNotFound(member.Address)],
+        Refusals = [Engine.Rules.Claims.WhyMissing(world, member.Address)],
     };
 
     private static ImmutableArray<Refusal> RefusalsFor(World world, PciDevice device) =>

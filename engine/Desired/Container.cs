@@ -35,11 +35,16 @@ public sealed record Container
     public ImmutableArray<DeviceReport> Reports { get; init; } = [];
     /// <summary>Why it failed, if it did.</summary>
     public string? Error { get; init; }
+    /// <summary>Why nothing may be started on it, in words: its group is not the one that was claimed. Null if it is.</summary>
+    public string? Fence { get; init; }
     /// <summary>When it was claimed.</summary>
     public required DateTimeOffset CreatedAt { get; init; }
 
     /// <summary>Whether it is an iommufd context, whose devices a guest gets as open files.</summary>
     public bool IsIommufd => Backend == Iommufd;
+
+    /// <summary>How far it is as clients see it: a fence stands before <see cref="State"/>, which goes on below it.</summary>
+    public ContainerState Shown => Fence is not null && State is (ContainerState.Ready or ContainerState.Attached) ? ContainerState.Fenced : State;
 
     /// <summary>The members that move to VFIO: all but bridges.</summary>
     public IEnumerable<ContainerMember> Endpoints => Members.Where(member => !member.IsBridge);
@@ -68,6 +73,6 @@ public enum ContainerState
     Releasing,
     /// <summary>Neither the claim nor the way back worked out.</summary>
     Failed,
-    /// <summary>Its group changed; nothing runs on it until someone accepts.</summary>
+    /// <summary>Its group changed; nothing is started on it until someone accepts, or the change is gone. Only shown: <see cref="Container.Fence"/>.</summary>
     Fenced,
 }

@@ -106,6 +106,12 @@ internal sealed class DeviceReader(string sysfsRoot, NameTable names)
         Span<byte> buffer = stackalloc byte[512];
         PciDevice device = known.Device;
         string? driver = dir.TryReadLink("driver"u8, buffer, out ReadOnlySpan<byte> link) ? names.Get(LastPart(link)) : null;
+        if (driver == "nvme" && device.Serial is null && ReadNvmeSerial(dir) is { } serial)
+        {
+            device = device with { Serial = serial };
+            _known[device.Address] = known with { Device = device };
+        }
+
         int? group = dir.TryReadLink("iommu_group"u8, buffer, out link) && Utf8Parser.TryParse(LastPart(link), out int number, out _) ? number : null;
         ImmutableArray<string> resets = dir.TryRead("reset_method"u8, buffer, out ReadOnlySpan<byte> text) ? names.GetWords(text) : [];
         BridgeBuses? buses = device.Bridge;
@@ -203,6 +209,22 @@ internal sealed class DeviceReader(string sysfsRoot, NameTable names)
             if (name.StartsWith("vfio", StringComparison.Ordinal))
             {
                 return name;
+            }
+        }
+
+        return null;
+    }
+
+    /// <summary>Few disks have the serial number capability, but each tells its driver one: without it, a disk and its twin look the same.</summary>
+    private static string? ReadNvmeSerial(SysDir dir)
+    {
+        Span<byte> buffer = stackalloc byte[64];
+        foreach (string name in dir.List("nvme"))
+        {
+            // "(efault)": the driver has not asked the disk yet (sysfs_emit of a name that is not there).
+            if (dir.TryRead(Encoding.ASCII.GetBytes($"nvme/{name}/serial"), buffer, out ReadOnlySpan<byte> text) && !text.IsEmpty && text[0] != '(')
+            {
+                return Encoding.UTF8.GetString(text).Trim();
             }
         }
 

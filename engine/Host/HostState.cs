@@ -50,7 +50,7 @@ public sealed record PciDevice
     public uint ClassCode { get; init; }
     /// <summary>Revision id.</summary>
     public byte Revision { get; init; }
-    /// <summary>Device serial number capability (16 hex digits), or null.</summary>
+    /// <summary>Device serial number capability (16 hex digits); of an NVMe disk without one, what it told its driver; or null.</summary>
     public string? Serial { get; init; }
     /// <summary>The driver bound to it, or null.</summary>
     public string? Driver { get; init; }

@@ -26,7 +26,8 @@ public sealed partial class Coordinator(Ledger ledger, Observer observer, StepRu
     /// <param name="actor">Who asks.</param>
     /// <param name="dryRun">Only decide, and change nothing.</param>
     /// <param name="cancellation">Ends the wait for others; what began goes on.</param>
-    public async Task<Submission> SubmitAsync(Change change, string actor, bool dryRun, CancellationToken cancellation)
+    /// <param name="patience">How long to wait for others; <see cref="Patience"/> if left out.</param>
+    public async Task<Submission> SubmitAsync(Change change, string actor, bool dryRun, CancellationToken cancellation, TimeSpan? patience = null)
     {
         change = change with { At = clock.GetUtcNow() };
         long deadline = clock.GetTimestamp();
@@ -46,7 +47,7 @@ public sealed partial class Coordinator(Ledger ledger, Observer observer, StepRu
                 Execute(begun);
             }
 
-            TimeSpan left = Patience - clock.GetElapsedTime(deadline);
+            TimeSpan left = (patience ?? Patience) - clock.GetElapsedTime(deadline);
             if (inTheWay.IsEmpty || left <= TimeSpan.Zero)
             {
                 return new Submission(decision, begun, inTheWay);

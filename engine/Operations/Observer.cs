@@ -106,19 +106,32 @@ public sealed class Observer(HostScanner scanner, GroupHolders holders, OpenDevi
         return holders.Find(host, CancellationToken.None).Where(holder => !ours.Contains(holder.Value.Pid)).ToImmutableDictionary();
     }
 
+    /// <summary>Puts what was renewed into what is known: the devices, and the groups that they were in or are in, with their members.</summary>
     private static HostState Merge(HostState current, HostState renewed, ImmutableArray<PciAddress> devices)
     {
         ImmutableSortedDictionary<PciAddress, PciDevice>.Builder map = current.Devices.ToBuilder();
         ImmutableSortedDictionary<int, IommuGroup>.Builder groups = current.Groups.ToBuilder();
-        foreach (PciAddress address in devices)
+        IEnumerable<int> touched = devices.SelectMany(address => (int?[])[current.Devices.GetValueOrDefault(address)?.Group, renewed.Devices.GetValueOrDefault(address)?.Group])
+            .OfType<int>().Distinct();
+        HashSet<PciAddress> seen = [.. devices];
+        foreach (int number in touched)
+        {
+            if (renewed.Groups.TryGetValue(number, out IommuGroup? group))
+            {
+                groups[number] = group;
+                seen.UnionWith(group.Devices);
+            }
+            else
+            {
+                groups.Remove(number);
+            }
+        }
+
+        foreach (PciAddress address in seen)
         {
             if (renewed.Devices.TryGetValue(address, out PciDevice? device))
             {
                 map[address] = device;
-                if (device.Group is { } number && renewed.Groups.TryGetValue(number, out IommuGroup? group))
-                {
-                    groups[number] = group;
-                }
             }
             else
             {

@@ -1,8 +1,10 @@
 // At start: finds out what is and carries on from there. Then: watches guests and hardware, and brings the records in line.
 
+using System.Collections.Immutable;
 using AssignHub.Engine.Desired;
 using AssignHub.Engine.Guests;
 using AssignHub.Engine.Host;
+using AssignHub.Engine.Pci;
 using AssignHub.Engine.Rules;
 using Microsoft.Extensions.Logging;
 
@@ -10,7 +12,7 @@ namespace AssignHub.Engine.Operations;
 
 /// <summary>Keeps what is and what was asked for together, by the same road as everyone: it submits changes.</summary>
 public sealed partial class Reconciler(
-    Ledger ledger, Observer observer, Coordinator coordinator, GuestSupervisor guests, TimeProvider clock, ILogger<Reconciler> logger)
+    Ledger ledger, Observer observer, Coordinator coordinator, GuestSupervisor guests, HardwareEvents hardware, TimeProvider clock, ILogger<Reconciler> logger)
 {
     private const string Actor = "assignhub";
     private static readonly TimeSpan Interval = TimeSpan.FromSeconds(5);
@@ -20,7 +22,7 @@ public sealed partial class Reconciler(
     {
         IReadOnlyList<Operation> unfinished = ledger.Load();
         World world = observer.Scan();
-        ledger.Adjust(inventory => Identity.Realign(world with { Inventory = inventory }));
+        ledger.Adjust(inventory => Identity.Renumber(world with { Inventory = inventory }));
         guests.Ended += OnEnded;
         foreach (Guest guest in ledger.Inventory.Guests.Values.Where(guest => guest.IsActive))
         {
@@ -33,24 +35,19 @@ public sealed partial class Reconciler(
             await coordinator.ResumeAsync(operation, cancellation).ConfigureAwait(false);
         }
 
-        HashSet<string> busy = [.. unfinished.SelectMany(operation => Scope.GuestsOf(observer.World, operation.Change))];
-        foreach (Guest guest in ledger.Inventory.Guests.Values.Where(guest => guest.IsActive && !busy.Contains(guest.Name)))
-        {
-            await SubmitAsync(new SettleGuest(guest.Name, "its process ended while the service was away"), cancellation).ConfigureAwait(false);
-        }
-
-        foreach (Container container in ledger.Inventory.Containers.Values.Where(container => NeedsPreparing(observer.World, container)))
-        {
-            await SubmitAsync(new ClaimGroup(container.Group, null, container.Guest, container.Keep), cancellation).ConfigureAwait(false);
-        }
+        await ReconcileAsync(guest => guest.IsActive, "its process ended while the service was away", cancellation).ConfigureAwait(false);
     }
 
     /// <summary>Watches until cancelled.</summary>
     public async Task RunAsync(CancellationToken cancellation)
     {
-        using var timer = new PeriodicTimer(Interval, clock);
-        while (await timer.WaitForNextTickAsync(cancellation).ConfigureAwait(false))
+        while (true)
         {
+            if (await hardware.WaitAsync(Interval, cancellation).ConfigureAwait(false) is { } moved)
+            {
+                LogMoved(logger, moved);
+            }
+
             try
             {
                 observer.Scan();
@@ -58,30 +55,56 @@ public sealed partial class Reconciler(
             catch (HostFault fault)
             {
                 LogScanFailed(logger, fault);
+                continue;
             }
 
             foreach (Override over in ledger.Inventory.Overrides.Values.Where(over => over.Until <= clock.GetUtcNow()))
             {
-                await SubmitAsync(new ClearOverride(over.Address), cancellation).ConfigureAwait(false);
+                await SubmitAsync(new ClearOverride(over.Address), patience: null, cancellation).ConfigureAwait(false);
             }
 
-            foreach (Guest guest in ledger.Inventory.Guests.Values.Where(guest => guest.State is GuestState.Running or GuestState.Paused))
-            {
-                TrimLogs(guest.Name);
-
-                // Connects again where the monitor broke off; a process that is gone unnoticed is settled.
-                if (!await FindAsync(guest, cancellation).ConfigureAwait(false))
-                {
-                    await SubmitAsync(new SettleGuest(guest.Name, "its process is gone"), cancellation).ConfigureAwait(false);
-                }
-            }
+            await ReconcileAsync(guest => guest.State is GuestState.Running or GuestState.Paused, "its process is gone", cancellation).ConfigureAwait(false);
         }
     }
 
-    /// <summary>A reservation whose devices are not on VFIO: the host was booted since.</summary>
-    private static bool NeedsPreparing(World world, Container container) =>
-        container is { State: ContainerState.Ready, Group: not null }
-        && container.Endpoints.Any(member => world.Host.Devices.TryGetValue(member.Address, out PciDevice? device) && !VfioDrivers.IsVfio(device.Driver));
+    /// <summary>
+    /// Compares each guest with its process and each container with its hardware, by planning the change that would bring them in line:
+    /// where there is nothing to do, nothing is submitted. What another operation holds is left to it until the next round.
+    /// </summary>
+    private async Task ReconcileAsync(Func<Guest, bool> which, string lastWords, CancellationToken cancellation)
+    {
+        foreach (Guest guest in ledger.Inventory.Guests.Values.Where(which))
+        {
+            TrimLogs(guest.Name);
+            if (await ViewAsync(guest, cancellation).ConfigureAwait(false) is { } view)
+            {
+                await AlignAsync(observer.World with { Guests = view }, new SettleGuest(guest.Name, lastWords), cancellation).ConfigureAwait(false);
+            }
+        }
+
+        foreach (Container container in ledger.Inventory.Containers.Values.Where(container => container.State is ContainerState.Ready or ContainerState.Attached))
+        {
+            await AlignAsync(observer.World, new AlignContainer(container.Id), cancellation).ConfigureAwait(false);
+        }
+    }
+
+    private async Task AlignAsync(World world, Change change, CancellationToken cancellation)
+    {
+        Plan? plan = Planner.Decide(world, change).Plan;
+        if (plan is null || (plan.Steps.IsEmpty && plan.Reserved == world.Inventory))
+        {
+            return;
+        }
+
+        try
+        {
+            await SubmitAsync(change, TimeSpan.Zero, cancellation).ConfigureAwait(false);
+        }
+        catch (Exception error) when (error is HostFault or QemuException)
+        {
+            LogAlignFailed(logger, error, change.Kind, change.Subject);
+        }
+    }
 
     private void OnEnded(string name, GuestEnd end)
     {
@@ -111,7 +134,7 @@ public sealed partial class Reconciler(
     {
         try
         {
-            await SubmitAsync(settle, CancellationToken.None).ConfigureAwait(false);
+            await SubmitAsync(settle, patience: null, CancellationToken.None).ConfigureAwait(false);
         }
         catch (Exception error)
         {
@@ -119,23 +142,37 @@ public sealed partial class Reconciler(
         }
     }
 
-    private async Task<bool> FindAsync(Guest guest, CancellationToken cancellation)
+    /// <summary>Connects to a guest that was running when the service ended.</summary>
+    private async Task FindAsync(Guest guest, CancellationToken cancellation)
     {
         try
         {
-            return await guests.FindAsync(guest, cancellation).ConfigureAwait(false) is not null;
+            await guests.FindAsync(guest, cancellation).ConfigureAwait(false);
         }
         catch (QemuException silent)
         {
-            // It lives and does not answer: it is left alone, and asked again at the next round.
             LogSilent(logger, silent, guest.Name);
-            return true;
         }
     }
 
-    private async Task SubmitAsync(Change change, CancellationToken cancellation)
+    /// <summary>A guest's process as it is, none if it is gone; null if it lives and does not answer: it is left alone, and asked again at the next round.</summary>
+    private async Task<ImmutableDictionary<string, GuestView>?> ViewAsync(Guest guest, CancellationToken cancellation)
     {
-        Submission submission = await coordinator.SubmitAsync(change, Actor, dryRun: false, cancellation).ConfigureAwait(false);
+        try
+        {
+            GuestView? view = await guests.ViewAsync(guest, cancellation).ConfigureAwait(false);
+            return view is null ? ImmutableDictionary<string, GuestView>.Empty : ImmutableDictionary<string, GuestView>.Empty.Add(guest.Name, view);
+        }
+        catch (QemuException silent)
+        {
+            LogSilent(logger, silent, guest.Name);
+            return null;
+        }
+    }
+
+    private async Task SubmitAsync(Change change, TimeSpan? patience, CancellationToken cancellation)
+    {
+        Submission submission = await coordinator.SubmitAsync(change, Actor, dryRun: false, cancellation, patience).ConfigureAwait(false);
         foreach (Refusal refusal in submission.Decision.Refusals.Where(refusal => refusal.Code != ProblemCode.GuestNotFound))
         {
             LogRefused(logger, change.Kind, change.Subject, refusal.Message);
@@ -156,6 +193,12 @@ public sealed partial class Reconciler(
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "{Kind} {Subject} is refused: {Message}")]
     private static partial void LogRefused(ILogger logger, string kind, string subject, string message);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "PCI hardware came or went, {Device} first")]
+    private static partial void LogMoved(ILogger logger, PciAddress device);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "{Kind} {Subject} could not be looked at; the next round tries again")]
+    private static partial void LogAlignFailed(ILogger logger, Exception error, string kind, string subject);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "The host could not be read")]
     private static partial void LogScanFailed(ILogger logger, Exception error);

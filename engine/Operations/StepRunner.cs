@@ -158,6 +158,12 @@ public sealed class StepRunner(IKernel kernel, GuestProcesses processes, GuestSu
 
     private async Task RevokeAsync(RevokeGroup revoke, CancellationToken cancel)
     {
+        // A group that is gone has no file.
+        if (revoke.Group is not { } group)
+        {
+            return;
+        }
+
         // Rule 8: what QEMU says is not enough, the kernel has to show the group's file closed.
         if (ledger.Inventory.Containers.GetValueOrDefault(revoke.Container)?.Guest is { } name
             && ledger.Inventory.Guests.TryGetValue(name, out Guest? guest)
@@ -165,11 +171,11 @@ public sealed class StepRunner(IKernel kernel, GuestProcesses processes, GuestSu
         {
             HashSet<string> nodes =
                 [.. ledger.Inventory.Containers[revoke.Container].Endpoints.Select(member => VfioFiles.DeviceName(paths.Vfio, member.Address)).OfType<string>()];
-            await running.WaitClosedAsync(files => !files.Groups.Contains(revoke.Group) && !files.DeviceNodes.Any(nodes.Contains), QemuDeadline, cancel)
+            await running.WaitClosedAsync(files => !files.Groups.Contains(group) && !files.DeviceNodes.Any(nodes.Contains), QemuDeadline, cancel)
                 .ConfigureAwait(false);
         }
 
-        VfioNode.TakeBack(paths.Vfio.DevRoot, revoke.Group);
+        VfioNode.TakeBack(paths.Vfio.DevRoot, group);
     }
 
     private async Task EndAsync(EndGuest end, CancellationToken cancel)
@@ -203,7 +209,17 @@ public sealed class StepRunner(IKernel kernel, GuestProcesses processes, GuestSu
         var failed = ImmutableArray.CreateBuilder<Quarantine>();
         foreach (CheckedDevice device in check.Devices)
         {
-            DeviceAnswer answer = await kernel.ReadAnswerAsync(device.Address, cancel).ConfigureAwait(false);
+            DeviceAnswer answer;
+            try
+            {
+                answer = await kernel.ReadAnswerAsync(device.Address, cancel).ConfigureAwait(false);
+            }
+            catch (HostFault gone) when (gone.Errno == Errno.ENODEV)
+            {
+                // It left the host meanwhile: missing is another thing than silent, and seen by itself.
+                continue;
+            }
+
             if (answer.DifferenceFrom(device.VendorId, device.CapabilityFingerprint) is { } difference)
             {
                 failed.Add(new Quarantine(device.Address, difference, clock.GetUtcNow()));

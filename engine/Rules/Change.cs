@@ -25,6 +25,8 @@ namespace AssignHub.Engine.Rules;
 [JsonDerivedType(typeof(SetOverride), "setOverride")]
 [JsonDerivedType(typeof(ClearOverride), "clearOverride")]
 [JsonDerivedType(typeof(SetVirtualFunctions), "setVirtualFunctions")]
+[JsonDerivedType(typeof(AlignContainer), "alignContainer")]
+[JsonDerivedType(typeof(AcceptContainer), "acceptContainer")]
 public abstract record Change
 {
     /// <summary>When it was asked for; marks what it creates.</summary>
@@ -130,7 +132,7 @@ public sealed record DetachDevice(string Guest, PciAddress Device, bool Force = 
     public override string Subject => Device.ToString();
 }
 
-/// <summary>Bring the record of a guest whose process ended by itself in line with that; no last words if it shut down as it should.</summary>
+/// <summary>Bring the record of a guest in line with its process, which ended or lost a device by itself; no last words if it shut down as it should.</summary>
 public sealed record SettleGuest(string Guest, string? LastWords) : Change
 {
     /// <inheritdoc/>
@@ -159,6 +161,20 @@ public sealed record SetVirtualFunctions(PciAddress Device, int Count, int? Form
 {
     /// <inheritdoc/>
     public override string Subject => Device.ToString();
+}
+
+/// <summary>Bring a container in line with its hardware: fenced if that changed, prepared again if it is as it was claimed.</summary>
+public sealed record AlignContainer(string Container) : Change
+{
+    /// <inheritdoc/>
+    public override string Subject => Names.Container(Container);
+}
+
+/// <summary>Take a fenced container's group as it is now.</summary>
+public sealed record AcceptContainer(string Container) : Change
+{
+    /// <inheritdoc/>
+    public override string Subject => Names.Container(Container);
 }
 
 /// <summary>How subjects are written, in refusals, steps, operations and holds alike.</summary>

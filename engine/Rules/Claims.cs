@@ -11,7 +11,10 @@ namespace AssignHub.Engine.Rules;
 public static class Claims
 {
     /// <summary>Everything that keeps a group from being claimed by someone new; empty if it is assignable.</summary>
-    public static ImmutableArray<Refusal> RefusalsFor(World world, IommuGroup group)
+    /// <param name="world">What is.</param>
+    /// <param name="group">The group.</param>
+    /// <param name="owner">The container that is to hold it, if that is there already.</param>
+    public static ImmutableArray<Refusal> RefusalsFor(World world, IommuGroup group, Container? owner = null)
     {
         var refusals = ImmutableArray.CreateBuilder<Refusal>();
         bool withoutIommu = group.NoIommu && world.Host.Vfio.NoIommuAllowed;
@@ -30,11 +33,9 @@ public static class Claims
             refusals.Add(Refusals.NoIommu(group.Number));
         }
 
-        if (world.ContainerOf(group) is { } owner)
-        {
-            refusals.Add(Refusals.GroupOwned(owner));
-        }
-        else if (world.Host.Holders.TryGetValue(group.Number, out GroupHolder? holder))
+        Container[] others = [.. world.ContainersOf(group).Where(other => other.Id != owner?.Id)];
+        refusals.AddRange(others.Select(Refusals.GroupOwned));
+        if (others.Length == 0 && world.Host.Holders.TryGetValue(group.Number, out GroupHolder? holder))
         {
             refusals.Add(Refusals.GroupForeign(group.Number, holder));
         }
@@ -90,41 +91,18 @@ public static class Claims
     {
         World world = draft.World with { Inventory = draft.Inventory };
         draft.Touch(Names.Group(group.Number));
-        Container? container = world.ContainerOf(group);
-        if (container is null)
+        Container? had = world.ContainerOf(group);
+        if (had is not null && RefusalFor(world, group, had, guest) is { } refusal)
         {
-            ImmutableArray<Refusal> refusals = RefusalsFor(world, group);
-            if (!refusals.IsEmpty)
-            {
-                draft.Refuse(refusals);
-                return null;
-            }
-
-            container = NewContainer(world, group, guest, keep, draft.Change.At);
-        }
-        else if (container.State is ContainerState.Releasing or ContainerState.Failed or ContainerState.Fenced)
-        {
-            draft.Refuse(Refusals.ContainerNotReady(container));
+            draft.Refuse(refusal);
             return null;
         }
-        else if (container.Guest != guest)
-        {
-            // A container that no guest has yet may be given to one; every other combination is somebody else's.
-            if (container.Guest is not null || guest is null)
-            {
-                draft.Refuse(Refusals.GroupOwned(container));
-                return null;
-            }
 
-            container = container with { Guest = guest };
-        }
-
-        // A container of long ago may have lost its devices to the host at a boot, and the host uses them now.
-        ImmutableArray<PciDevice> toMove = [.. ToMove(world, container)];
-        ImmutableArray<Refusal> used = [.. toMove.SelectMany(device => Overrides.RefusalsFor(world, device))];
-        if (!used.IsEmpty)
+        bool isPrepared = had is { State: not ContainerState.Preparing, Fence: null } && ToMove(world, had).IsEmpty;
+        ImmutableArray<Refusal> refusals = isPrepared ? [] : RefusalsFor(world, group, had);
+        if (!refusals.IsEmpty)
         {
-            draft.Refuse(used);
+            draft.Refuse(refusals);
             return null;
         }
 
@@ -133,27 +111,39 @@ public static class Claims
             draft.Warn(warning);
         }
 
-        foreach (string warning in toMove.SelectMany(device => Overrides.WarningsFor(world, device)))
+        Container container = had is null ? NewContainer(world, group, guest, keep, draft.Change.At) : had with { Guest = guest };
+        draft.Touch(container);
+        draft.Inventory = Identity.Number(draft.Inventory, container, group.Number);
+        if (!isPrepared && draft.Prepares(container.Id))
         {
-            draft.Warn(warning);
+            Prepare(draft, group, container, openDevices);
         }
 
-        draft.Inventory = draft.Inventory.With(container);
-        Prepare(draft, group, container, toMove, openDevices);
         return container;
     }
 
+    /// <summary>What keeps a group's container from being this guest's.</summary>
+    private static Refusal? RefusalFor(World world, IommuGroup group, Container container, string? guest) =>
+        container.State is ContainerState.Releasing or ContainerState.Failed ? Refusals.ContainerNotReady(container)
+        : Identity.DifferenceFrom(world, container) is { } difference ? Refusals.GroupChanged(container, difference)
+        // One that no guest has yet may be given to one; every other combination is somebody else's.
+        : container.Guest != guest && (container.Guest is not null || guest is null) ? Refusals.GroupOwned(container)
+        : null;
+
     /// <summary>The devices of a container that are not on VFIO.</summary>
-    private static IEnumerable<PciDevice> ToMove(World world, Container container) =>
-        container.Endpoints.Where(member => world.Host.Devices.ContainsKey(member.Address))
-            .Select(member => world.Host.Devices[member.Address]).Where(device => !VfioDrivers.IsVfio(device.Driver));
+    internal static ImmutableArray<PciDevice> ToMove(World world, Container container) =>
+    [
+        .. container.Endpoints.Where(member => world.Host.Devices.ContainsKey(member.Address))
+            .Select(member => world.Host.Devices[member.Address]).Where(device => !VfioDrivers.IsVfio(device.Driver)),
+    ];
 
     /// <summary>The steps between what is and a container whose devices are all on VFIO.</summary>
-    private static void Prepare(Draft draft, IommuGroup group, Container container, ImmutableArray<PciDevice> toMove, bool openDevices)
+    internal static void Prepare(Draft draft, IommuGroup group, Container container, bool openDevices)
     {
-        if (container.State != ContainerState.Preparing && toMove.IsEmpty)
+        ImmutableArray<PciDevice> toMove = ToMove(draft.World, container);
+        foreach (string warning in toMove.SelectMany(device => Overrides.WarningsFor(draft.World, device)))
         {
-            return;
+            draft.Warn(warning);
         }
 
         if (!toMove.IsEmpty)
@@ -168,10 +158,19 @@ public static class Claims
                 : $"group {group.Number} moves as one; {device.Driver} gets it back at release"));
         }
 
-        ImmutableArray<PciAddress> endpoints = [.. container.Endpoints.Select(member => member.Address)];
-        draft.Do(new ProveContainer(container.Id, group.Number, endpoints, openDevices, openDevices
-            ? "the kernel has to agree: open the container, attach the group, set the IOMMU, open each device"
-            : "the kernel has to agree: open the container, attach the group, set the IOMMU (QEMU opens the devices)"));
+        // A group that a guest has open proves itself, and nobody else can open it.
+        if (container.State != ContainerState.Attached)
+        {
+            ImmutableArray<PciAddress> endpoints = [.. container.Endpoints.Select(member => member.Address)];
+            draft.Do(new ProveContainer(container.Id, group.Number, endpoints, openDevices, openDevices
+                ? "the kernel has to agree: open the container, attach the group, set the IOMMU, open each device"
+                : "the kernel has to agree: open the container, attach the group, set the IOMMU (QEMU opens the devices)"));
+        }
+
+        if (container.Fence is { } fence)
+        {
+            draft.Do(new UnfenceContainer(container.Id, $"no longer so: {fence}"));
+        }
     }
 
     /// <summary>Decides the way back to the host's drivers.</summary>
@@ -198,17 +197,17 @@ public static class Claims
     /// <summary>Adds the steps that give a container's devices back and forget it.</summary>
     internal static void Release(Draft draft, Container container)
     {
-        if (container.Group is { } group)
-        {
-            draft.Touch(Names.Group(group));
-        }
-
-        draft.Touch(Names.Container(container.Id));
+        draft.Touch(container);
         draft.Inventory = draft.Inventory.With(container with { State = ContainerState.Releasing });
         foreach (ContainerMember member in container.Endpoints)
         {
-            // Also where the driver is right already: driver_override has to go. A device that is gone has nothing to restore.
-            if (draft.World.Host.Devices.TryGetValue(member.Address, out PciDevice? device))
+            if (!draft.World.Host.Devices.TryGetValue(member.Address, out PciDevice? device))
+            {
+                continue;
+            }
+
+            // Also where the driver is right already: driver_override has to go.
+            if (Identity.IsSame(member, device))
             {
                 bool used = !VfioDrivers.IsVfio(device.Driver) && !device.HostUses.IsEmpty;
                 draft.Do(used
@@ -216,6 +215,11 @@ public static class Claims
                     : new RestoreDriver(member.Address, member.OriginalDriver, member.OriginalDriver is null
                         ? "it had no driver before the claim"
                         : "it was on this driver before the claim"));
+            }
+            else if (VfioDrivers.IsVfio(device.DriverOverride))
+            {
+                // Exchanged in the moment in which it was bound. Another device has nothing to restore, but is not left held to VFIO.
+                draft.Do(new RestoreDriver(member.Address, null, "it is another device than the one that was claimed"));
             }
         }
 
@@ -225,18 +229,23 @@ public static class Claims
     internal static IEnumerable<PciAddress> DevicesIn(Guest guest, Container container) =>
         guest.Devices.Values.Where(device => device.Container == container.Id).Select(device => device.Address);
 
+    /// <summary>A group's members as they are now, each with the driver that it goes back to.</summary>
+    internal static ImmutableArray<ContainerMember> MembersOf(World world, IommuGroup group) =>
+    [
+        .. world.Members(group).Select(device => new ContainerMember(
+            device.Address, device.VendorId, device.DeviceId, device.Serial, Ownership.Stays(device), device.Driver)),
+    ];
+
     private static Container NewContainer(World world, IommuGroup group, string? guest, bool keep, DateTimeOffset now)
     {
-        ImmutableArray<ContainerMember> members =
-        [
-            .. world.Members(group).Select(device => new ContainerMember(
-                device.Address, device.VendorId, device.DeviceId, device.Serial, Ownership.Stays(device), device.Driver)),
-        ];
+        ImmutableArray<ContainerMember> members = MembersOf(world, group);
         PciAddress first = members.First(member => !member.IsBridge).Address;
+        string id = $"c-{first.ToString().Replace(':', '-').Replace('.', '-')}";
         return new Container
         {
-            // Derived from the group's first device, it is the same for every claim of this group: two cannot exist.
-            Id = $"c-{first.ToString().Replace(':', '-').Replace('.', '-')}",
+            // Derived from the group's first device, it is the same for every claim of this group: two cannot exist. But a device may have
+            // left the group of a container that bears its name.
+            Id = Enumerable.Range(1, int.MaxValue).Select(n => n == 1 ? id : $"{id}-{n}").First(free => !world.Inventory.Containers.ContainsKey(free)),
             Group = group.Number,
             Members = members,
             Guest = guest,
@@ -274,9 +283,8 @@ public static class Claims
     {
         if (claim.Device is { } device)
         {
-            if (!draft.World.Host.Devices.TryGetValue(device, out PciDevice? found))
+            if (FindDevice(draft, device) is not { } found)
             {
-                draft.Refuse(Refusals.DeviceNotFound(device));
                 return null;
             }
 
@@ -297,6 +305,24 @@ public static class Claims
         draft.Refuse(Refusals.GroupNotFound(claim.Group.Value));
         return null;
     }
+
+    /// <summary>A device of the host; refuses one that is not there, or not any more.</summary>
+    internal static PciDevice? FindDevice(Draft draft, PciAddress address)
+    {
+        if (draft.World.Host.Devices.TryGetValue(address, out PciDevice? device))
+        {
+            return device;
+        }
+
+        draft.Refuse(WhyMissing(draft.World, address));
+        return null;
+    }
+
+    /// <summary>Why a device cannot be had that is not on the host: it never was, or it is claimed and gone.</summary>
+    public static Refusal WhyMissing(World world, PciAddress address) =>
+        world.Inventory.ContainerOf(address) is { } owner && Identity.DifferenceFrom(world, owner) is { } difference
+            ? Refusals.GroupChanged(owner, difference)
+            : Refusals.DeviceNotFound(address);
 
     /// <summary>The group to take a device with; refuses bridges and devices without a group.</summary>
     internal static IommuGroup? GroupOf(Draft draft, PciDevice device)

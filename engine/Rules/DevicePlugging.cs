@@ -18,7 +18,8 @@ internal static class DevicePlugging
         }
 
         if (guest.Devices.TryGetValue(attach.Device, out GuestDevice? had) && (had.State == GuestDeviceState.Attached || !guest.IsActive)
-            && ContainerOf(draft, guest, had) is { State: ContainerState.Ready or ContainerState.Attached })
+            && ContainerOf(draft, guest, had) is { State: ContainerState.Ready or ContainerState.Attached, Fence: null } container
+            && Identity.DifferenceFrom(draft.World, container) is null)
         {
             return;
         }
@@ -56,9 +57,11 @@ internal static class DevicePlugging
 
         if (!guest.Devices.TryGetValue(detach.Device, out GuestDevice? device))
         {
-            // Seen when an interrupted operation is taken up: the guest let go, and the rest remains to be done.
-            if (draft.World.Inventory.ContainerOf(detach.Device) is { State: ContainerState.Releasing or ContainerState.Attached } left
-                && (left.Guest is null || left.Guest == guest.Name) && !guest.Devices.Values.Any(had => had.Container == left.Id))
+            // Seen when an interrupted operation is taken up: the guest let go, and the rest remains to be done. The device may have left the
+            // group since, so that the container is known by the guest that it was of.
+            if (draft.World.Inventory.Containers.Values.FirstOrDefault(container => container.Guest == guest.Name
+                && container.State is ContainerState.Releasing or ContainerState.Attached
+                && !guest.Devices.Values.Any(had => had.Container == container.Id)) is { } left)
             {
                 LetGo(draft, left);
                 return;
@@ -69,9 +72,9 @@ internal static class DevicePlugging
         }
 
         Container? container = ContainerOf(draft, guest, device);
-        if (container?.Group is { } group)
+        if (container is not null)
         {
-            draft.Touch(Names.Group(group));
+            draft.Touch(container);
         }
 
         bool plugged = draft.World.Guests.GetValueOrDefault(guest.Name)?.Devices.Contains(detach.Device) == true;
@@ -107,20 +110,22 @@ internal static class DevicePlugging
         draft.Inventory = draft.Inventory.With(guest.With(guest.Devices[address] with { Bus = null, Slot = null }));
     }
 
-    /// <summary>Adds the step that puts an evicted device back into its guest; one that is quarantined waits for that to be lifted.</summary>
+    /// <summary>
+    /// Adds the step that puts an evicted device back into its guest; one that is quarantined, or whose group changed, waits for that to be lifted.
+    /// </summary>
     public static void Return(Draft draft, string name, PciAddress address)
     {
         Guest guest = draft.Inventory.Guests[name];
         GuestDevice device = guest.Devices[address] with { Bus = null, Slot = null };
         Container container = draft.Inventory.Containers[device.Container];
-        if (draft.Inventory.Quarantined.ContainsKey(address))
+        if (draft.Inventory.Quarantined.ContainsKey(address) || Identity.DifferenceFrom(draft.World, container) is not null)
         {
             guest = guest.With(device with { State = GuestDeviceState.Pending });
             draft.Inventory = draft.Inventory.With(guest);
-            if (container is { State: ContainerState.Attached, Group: { } group }
+            if (container.State == ContainerState.Attached
                 && guest.Devices.Values.All(other => other.Container != container.Id || other.State == GuestDeviceState.Pending))
             {
-                draft.Do(new RevokeGroup(container.Id, group, Free: false, "none of its devices is in a guest"));
+                Revoke(draft, container, free: false, "none of its devices is in a guest");
             }
 
             return;
@@ -138,9 +143,9 @@ internal static class DevicePlugging
     /// <summary>What happens to a container when its guest has none of its devices any more.</summary>
     public static void LetGo(Draft draft, Container container)
     {
-        if (container is { State: ContainerState.Attached, Group: { } group })
+        if (container.State == ContainerState.Attached)
         {
-            draft.Do(new RevokeGroup(container.Id, group, container.Keep, "its last device left the guest"));
+            Revoke(draft, container, container.Keep, "its last device left the guest");
         }
         else if (container.Keep)
         {
@@ -153,12 +158,18 @@ internal static class DevicePlugging
         }
     }
 
+    /// <summary>Adds the step that takes a guest's right to a group back.</summary>
+    public static void Revoke(Draft draft, Container container, bool free, string reason)
+    {
+        draft.Touch(container);
+        draft.Do(new RevokeGroup(container.Id, Identity.NumberOf(draft.World with { Inventory = draft.Inventory }, container), free, reason));
+    }
+
     /// <summary>Takes the device's group for the guest and records the device as pending.</summary>
     public static Guest Reserve(Draft draft, Guest guest, PciAddress address, bool openDevices)
     {
-        if (!draft.World.Host.Devices.TryGetValue(address, out PciDevice? device))
+        if (Claims.FindDevice(draft, address) is not { } device)
         {
-            draft.Refuse(Refusals.DeviceNotFound(address));
             return guest;
         }
 
@@ -186,9 +197,9 @@ internal static class DevicePlugging
             draft.Refuse(Refusals.GuestIommuRequired(guest.Name));
         }
 
-        return guest.Devices.ContainsKey(address)
-            ? guest
-            : guest.With(new GuestDevice(address, container.Id, GuestDeviceState.Pending));
+        return guest.With(guest.Devices.TryGetValue(address, out GuestDevice? had)
+            ? had with { Container = container.Id }
+            : new GuestDevice(address, container.Id, GuestDeviceState.Pending));
     }
 
     /// <summary>Adds the steps that put a reserved device into the running guest, and returns the guest with its place in it.</summary>

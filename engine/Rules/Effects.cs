@@ -41,6 +41,12 @@ public static class Effects
             Error = null,
         }),
         DropContainer drop => inventory with { Containers = inventory.Containers.Remove(drop.Container) },
+        FenceContainer fence => Change(inventory, fence.Container, container => container with
+        {
+            State = container.State == ContainerState.Attached ? ContainerState.Attached : ContainerState.Ready,
+            Fence = fence.Reason,
+        }),
+        UnfenceContainer unfence => Change(inventory, unfence.Container, container => container with { Fence = null }),
         GrantGroup grant => Change(inventory, grant.Container, container => container with { State = ContainerState.Attached, Guest = grant.Guest }),
         // A container that is on its way back, or has failed, stays so.
         RevokeGroup revoke => Change(inventory, revoke.Container, container => container with
@@ -56,6 +62,9 @@ public static class Effects
             ? guest.With(device with { State = GuestDeviceState.Pending })
             : guest),
         UnplugDevice unplug => Change(inventory, unplug.Guest, guest => guest.Without(unplug.Device) with { Generation = guest.Generation + 1 }),
+        LoseDevice lose => Change(inventory, lose.Guest, guest => guest.Devices.TryGetValue(lose.Device, out GuestDevice? device)
+            ? guest.With(device with { State = GuestDeviceState.Pending, Bus = null, Slot = null })
+            : guest),
         RunGuest run => Change(inventory, run.Guest, guest => guest with { State = GuestState.Running }),
         HoldGuest hold => Change(inventory, hold.Guest, guest => guest with { State = GuestState.Paused }),
         EndGuest end => Change(inventory, end.Guest, guest => Ended(guest, end.Error)),

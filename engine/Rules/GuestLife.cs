@@ -153,15 +153,22 @@ internal static class GuestLife
         draft.Do(new DropGuest(guest.Name, "its devices are back, or kept in containers of their own"));
     }
 
-    /// <summary>A guest whose process ended by itself: its devices stay reserved, and have to answer.</summary>
+    /// <summary>
+    /// A guest whose process ended by itself: its devices stay reserved, and have to answer. Or one that lives and gave a device up by
+    /// itself, because the kernel wanted it back: it waits for the device.
+    /// </summary>
     public static void Plan(Draft draft, SettleGuest settle)
     {
-        if (Find(draft, settle.Guest) is not { } guest || draft.World.Guests.ContainsKey(guest.Name))
+        if (Find(draft, settle.Guest) is not { } guest)
         {
             return;
         }
 
-        if (guest.IsActive)
+        if (draft.World.Guests.TryGetValue(guest.Name, out GuestView? view))
+        {
+            Drift.Follow(draft, guest, view);
+        }
+        else if (guest.IsActive)
         {
             End(draft, guest, force: true, settle.LastWords, "its process is gone");
         }
@@ -186,10 +193,9 @@ internal static class GuestLife
     {
         foreach (Container container in Containers(draft, guest.Name))
         {
-            if (container is { State: ContainerState.Attached, Group: { } group })
+            if (container.State == ContainerState.Attached)
             {
-                draft.Touch(Names.Group(group));
-                draft.Do(new RevokeGroup(container.Id, group, Free: false, $"guest {guest.Name} has ended"));
+                DevicePlugging.Revoke(draft, container, free: false, $"guest {guest.Name} has ended");
             }
         }
     }

@@ -36,6 +36,7 @@ internal sealed class Draft(World world, Change change)
     private readonly List<Refusal> _refusals = [];
     private readonly List<string> _warnings = [];
     private readonly SortedSet<string> _touches = new(StringComparer.Ordinal);
+    private readonly HashSet<string> _prepared = new(StringComparer.Ordinal);
 
     public World World { get; } = world;
 
@@ -47,6 +48,9 @@ internal sealed class Draft(World world, Change change)
 
     public bool IsRefused => _refusals.Count > 0;
 
+    /// <summary>Whether this plan prepares a container for the first time: two devices of one group ask for it twice.</summary>
+    public bool Prepares(string container) => _prepared.Add(container);
+
     public void Do(Step step) => _steps.Add(step);
 
     public void Refuse(Refusal refusal) => _refusals.Add(refusal);
@@ -56,6 +60,15 @@ internal sealed class Draft(World world, Change change)
     public void Warn(string warning) => _warnings.Add(warning);
 
     public void Touch(string subject) => _touches.Add(subject);
+
+    public void Touch(Container container)
+    {
+        Touch(Names.Container(container.Id));
+        if (container.Group is { } group)
+        {
+            Touch(Names.Group(group));
+        }
+    }
 
     public Decision Conclude() => IsRefused
         ? new Decision(null, [.. _refusals.Distinct()])

@@ -65,6 +65,12 @@ public static class Planner
             case SetVirtualFunctions set:
                 VirtualFunctions.Plan(draft, set);
                 break;
+            case AlignContainer align:
+                Drift.Plan(draft, align);
+                break;
+            case AcceptContainer accept:
+                Drift.Plan(draft, accept);
+                break;
             default:
                 throw new ArgumentOutOfRangeException(nameof(change), change, "a change that the planner does not know");
         }
@@ -102,6 +108,12 @@ public static class Planner
             case DeleteGuest delete:
                 KeepRunning(draft, delete.Guest, error);
                 break;
+            case AlignContainer align:
+                Drift.Undo(draft, align.Container, error);
+                break;
+            case AcceptContainer accept:
+                Drift.Undo(draft, accept.Container, error);
+                break;
         }
 
         if (change is not (ClaimGroup or CreateGuest or StartGuest or AttachDevice))
@@ -124,7 +136,7 @@ public static class Planner
     {
         ReleaseContainer release => release.Container == container.Id,
         DeleteGuest delete => container.Guest == delete.Guest,
-        DetachDevice detach => container.Members.Any(member => member.Address == detach.Device),
+        DetachDevice detach => container.Guest == detach.Guest,
         _ => false,
     };
 
@@ -178,9 +190,9 @@ public static class Planner
         if (draft.Inventory.Containers.TryGetValue(device.Container, out Container? container)
             && !guest.Devices.Values.Any(other => other.Container == container.Id && other.Address != attach.Device))
         {
-            if (container is { State: ContainerState.Attached, Group: { } group })
+            if (container.State == ContainerState.Attached)
             {
-                draft.Do(new RevokeGroup(container.Id, group, Free: true, "the device did not get into the guest"));
+                DevicePlugging.Revoke(draft, container, free: true, "the device did not get into the guest");
             }
             else
             {
@@ -198,7 +210,7 @@ public static class Planner
             || draft.World.Guests.GetValueOrDefault(detach.Guest)?.Devices.Contains(detach.Device) != true)
         {
             // It left the guest, and what failed came after.
-            Revoke(draft, container => container.Members.Any(member => member.Address == detach.Device));
+            Revoke(draft, container => container.Guest == detach.Guest);
             return;
         }
 
@@ -245,9 +257,9 @@ public static class Planner
     {
         foreach (Container container in draft.Inventory.Containers.Values.Where(container => container.State == ContainerState.Attached && which(container)))
         {
-            if (container.Group is { } group && !container.Members.Any(member => draft.World.Guests.Values.Any(view => view.Devices.Contains(member.Address))))
+            if (!container.Members.Any(member => draft.World.Guests.Values.Any(view => view.Devices.Contains(member.Address))))
             {
-                draft.Do(new RevokeGroup(container.Id, group, container.Keep && draft.Change is DetachDevice, "none of its devices is in a guest"));
+                DevicePlugging.Revoke(draft, container, container.Keep && draft.Change is DetachDevice, "none of its devices is in a guest");
             }
         }
     }

@@ -53,11 +53,22 @@ public static class Refusals
         ProblemCode.ContainerExists, Names.Group(group), $"Group {group} already has container {owner.Id}, with keep={(owner.Keep ? "true" : "false")}.",
         $"Use container {owner.Id}, or delete it first.") { BlockedBy = [Names.Container(owner.Id)] };
 
-    /// <summary>The container is on its way back, failed or fenced.</summary>
+    /// <summary>The container is on its way back, or failed.</summary>
     public static Refusal ContainerNotReady(Container owner) => new(
-        owner.State == ContainerState.Fenced ? ProblemCode.GroupChanged : ProblemCode.Busy, Names.Container(owner.Id),
-        $"Container {owner.Id} is {owner.State.ToString().ToLowerInvariant()}.",
+        ProblemCode.Busy, Names.Container(owner.Id), $"Container {owner.Id} is {owner.State.ToString().ToLowerInvariant()}.",
         $"Delete container {owner.Id} and claim the group again.") { BlockedBy = [Names.Container(owner.Id)] };
+
+    /// <summary>The group is not the one that was claimed.</summary>
+    public static Refusal GroupChanged(Container owner, string difference) => new(
+        ProblemCode.GroupChanged, Names.Container(owner.Id), $"The group of container {owner.Id} is not the one that was claimed: {difference}.",
+        $"Put back what was claimed, which is taken up by itself; or take the group as it is now: POST /v1/containers/{owner.Id}/accept; or give it up: "
+        + (owner.Guest is { } guest ? $"remove its devices from guest {guest}." : $"DELETE /v1/containers/{owner.Id}.")) { BlockedBy = [Names.Container(owner.Id)] };
+
+    /// <summary>No member of the group that was claimed is there.</summary>
+    public static Refusal NothingToAccept(Container owner, string difference) => new(
+        ProblemCode.GroupChanged, Names.Container(owner.Id), $"There is nothing left of the group of container {owner.Id}: {difference}.",
+        "Put back what was claimed, which is taken up by itself; or give the group up: "
+        + (owner.Guest is { } guest ? $"remove its devices from guest {guest}." : $"DELETE /v1/containers/{owner.Id}.")) { BlockedBy = [Names.Container(owner.Id)] };
 
     /// <summary>A process of somebody else holds the group.</summary>
     public static Refusal GroupForeign(int group, GroupHolder holder) => new(

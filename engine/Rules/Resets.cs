@@ -186,6 +186,12 @@ public static class Resets
                 // Only a guest whose CPUs run can be asked to let go.
                 if (evict && guest.State == GuestState.Running)
                 {
+                    // It would have to come back after, and nothing is plugged from a group that changed.
+                    if (world.Inventory.ContainerOf(device.Address) is { } owner && Identity.DifferenceFrom(world, owner) is { } difference)
+                    {
+                        refusals.Add(Refusals.GroupChanged(owner, difference));
+                    }
+
                     continue;
                 }
 

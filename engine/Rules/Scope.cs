@@ -18,6 +18,8 @@ public static class Scope
             ClaimGroup { Device: { } device } => [device],
             ClaimGroup { Group: { } number } when world.Host.Groups.TryGetValue(number, out IommuGroup? group) => group.Devices,
             ReleaseContainer release => Members(world, release.Container),
+            AlignContainer align => Members(world, align.Container),
+            AcceptContainer accept => Members(world, accept.Container),
             ResetBridge reset when world.Host.Devices.TryGetValue(reset.Bridge, out PciDevice? bridge) => [reset.Bridge, .. Resets.Below(world.Host, bridge)],
             ResetBridge reset => [reset.Bridge],
             ResetDevice reset => [reset.Device, .. VirtualFunctions.Of(world.Host, reset.Device).Select(function => function.Address)],
@@ -41,7 +43,7 @@ public static class Scope
     /// </summary>
     public static bool AsksForHolders(World world, Change change, ImmutableArray<PciAddress> devices) => devices.Any(device =>
         world.Host.Devices.TryGetValue(device, out PciDevice? found) && VfioDrivers.IsVfio(found.Driver)
-        && (change is ResetBridge or ResetDevice || world.Inventory.ContainerOf(device) is null));
+        && (change is ResetBridge or ResetDevice or AlignContainer or AcceptContainer || world.Inventory.ContainerOf(device) is null));
 
     /// <summary>The guests whose processes it concerns.</summary>
     public static ImmutableArray<string> GuestsOf(World world, Change change) => change switch

@@ -15,11 +15,14 @@ namespace AssignHub.Engine.Rules;
 [JsonDerivedType(typeof(ProveContainer), "proveContainer")]
 [JsonDerivedType(typeof(RestoreDriver), "restoreDriver")]
 [JsonDerivedType(typeof(DropContainer), "dropContainer")]
+[JsonDerivedType(typeof(FenceContainer), "fenceContainer")]
+[JsonDerivedType(typeof(UnfenceContainer), "unfenceContainer")]
 [JsonDerivedType(typeof(GrantGroup), "grantGroup")]
 [JsonDerivedType(typeof(RevokeGroup), "revokeGroup")]
 [JsonDerivedType(typeof(LaunchGuest), "launchGuest")]
 [JsonDerivedType(typeof(PlugDevice), "plugDevice")]
 [JsonDerivedType(typeof(UnplugDevice), "unplugDevice")]
+[JsonDerivedType(typeof(LoseDevice), "loseDevice")]
 [JsonDerivedType(typeof(RunGuest), "runGuest")]
 [JsonDerivedType(typeof(HoldGuest), "holdGuest")]
 [JsonDerivedType(typeof(EndGuest), "endGuest")]
@@ -80,6 +83,20 @@ public sealed record DropContainer(string Container, string Reason) : Step(Reaso
     public override string Subject => Names.Container(Container);
 }
 
+/// <summary>Let nothing be started on a container; the reason is what its group differs in from the one that was claimed.</summary>
+public sealed record FenceContainer(string Container, string Reason) : Step(Reason)
+{
+    /// <inheritdoc/>
+    public override string Subject => Names.Container(Container);
+}
+
+/// <summary>Lift that.</summary>
+public sealed record UnfenceContainer(string Container, string Reason) : Step(Reason)
+{
+    /// <inheritdoc/>
+    public override string Subject => Names.Container(Container);
+}
+
 /// <summary>Let a guest's process open the group.</summary>
 public sealed record GrantGroup(string Container, int Group, string Guest, string Reason) : Step(Reason)
 {
@@ -87,11 +104,14 @@ public sealed record GrantGroup(string Container, int Group, string Guest, strin
     public override string Subject => Names.Group(Group);
 }
 
-/// <summary>Take that right back, once the kernel shows the group closed; with <paramref name="Free"/> the container is no guest's after.</summary>
-public sealed record RevokeGroup(string Container, int Group, bool Free, string Reason) : Step(Reason)
+/// <summary>
+/// Take that right back, once the kernel shows the group closed; with <paramref name="Free"/> the container is no guest's after. A group
+/// that is not there any more has no file to take back.
+/// </summary>
+public sealed record RevokeGroup(string Container, int? Group, bool Free, string Reason) : Step(Reason)
 {
     /// <inheritdoc/>
-    public override string Subject => Names.Group(Group);
+    public override string Subject => Group is { } number ? Names.Group(number) : Names.Container(Container);
 }
 
 /// <summary>Start QEMU, paused and without devices.</summary>
@@ -122,6 +142,13 @@ public sealed record UnplugDevice(string Guest, PciAddress Device, string Reason
     public override string Subject => Device.ToString();
     /// <inheritdoc/>
     public override TimeSpan Deadline => TimeSpan.FromSeconds(60);
+}
+
+/// <summary>Write down that a guest gave a device up by itself; it stays the guest's and waits.</summary>
+public sealed record LoseDevice(string Guest, PciAddress Device, string Reason) : Step(Reason)
+{
+    /// <inheritdoc/>
+    public override string Subject => Device.ToString();
 }
 
 /// <summary>Let a guest's CPUs run.</summary>

@@ -21,9 +21,12 @@ public sealed record World(HostState Host, Inventory Inventory)
             ? group
             : null;
 
-    /// <summary>The container of this group, by its number at this boot; null if it is not claimed.</summary>
-    public Container? ContainerOf(IommuGroup group) =>
-        Inventory.Containers.Values.FirstOrDefault(container => container.Group == group.Number);
+    /// <summary>The container of this group, by its members, whatever number it had; null if none of them is claimed.</summary>
+    public Container? ContainerOf(IommuGroup group) => ContainersOf(group).FirstOrDefault();
+
+    /// <summary>The same where hardware was moved: groups that were claimed apart may be one now.</summary>
+    public IEnumerable<Container> ContainersOf(IommuGroup group) =>
+        Inventory.Containers.Values.Where(container => container.Members.Any(member => group.Devices.Contains(member.Address)));
 
     /// <summary>The active guest that this device is in, or on its way into or out of; null if none.</summary>
     public Guest? ActiveGuestWith(PciAddress device) =>

@@ -48,7 +48,7 @@ internal static class RefusalsPage
         Refusals.GroupOwned(Container),
         Refusals.ContainerExists(7, Container),
         Refusals.ContainerNotReady(Container with { State = ContainerState.Releasing }),
-        Refusals.ContainerNotReady(Container with { State = ContainerState.Fenced }),
+        Refusals.GroupChanged(Container, "0000:03:00.0 is 8086:10d3 with serial 2 and was 8086:10d3 with serial 1"),
         Refusals.GroupForeign(7, Holder),
         Refusals.BridgeDriver(7, Nic with { Driver = "shpchp" }),
         Refusals.FirmwareRegion(7, new ReservedRegion(0x7b000000, 0x7b7fffff, "direct")),

@@ -113,6 +113,23 @@ public sealed class HostScannerTests : IDisposable
     }
 
     [Fact]
+    public void Scan_NvmeWithoutASerialCapability_HasTheOneThatItToldItsDriver()
+    {
+        string path = _host.PathOf(Nvme);
+        Directory.CreateDirectory(Path.Combine(path, "nvme/nvme0"));
+        File.WriteAllText(Path.Combine(path, "nvme/nvme0/serial"), "(efault)\n");
+        Assert.Null(_scanner.Scan().Devices[Nvme].Serial);
+
+        File.WriteAllText(Path.Combine(path, "nvme/nvme0/serial"), "S4EVNX0M        \n");
+        Assert.Equal("S4EVNX0M", _scanner.Scan().Devices[Nvme].Serial);
+
+        // Off its driver, it is still the same disk.
+        File.Delete(Path.Combine(path, "driver"));
+        Directory.Delete(Path.Combine(path, "nvme"), recursive: true);
+        Assert.Equal("S4EVNX0M", _scanner.Scan().Devices[Nvme].Serial);
+    }
+
+    [Fact]
     public void Scan_DeadDevice_IsShownAndReadAgainNextTime()
     {
         byte[] good = File.ReadAllBytes(Path.Combine(_host.PathOf(Nic), "config"));

@@ -166,7 +166,7 @@ public sealed class KernelTests : IDisposable
         ModelledKernel kernel = Kernel();
         await kernel.BindAsync(Nic, Vfio, default);
         using IDisposable claim = kernel.ClaimGroup(11);
-        using CancellationTokenSource source = new(TimeSpan.FromMilliseconds(100));
+        using CancellationTokenSource source = new(TimeSpan.FromSeconds(1));
 
         HostFault fault = await Assert.ThrowsAsync<HostFault>(() => kernel.UnbindAsync(Nic, source.Token));
 

@@ -9,7 +9,7 @@ using AssignHub.Engine.Vfio;
 
 namespace AssignHub.Tests.Unit.Rules;
 
-internal static class ModelHost
+internal static partial class ModelHost
 {
     public static readonly DateTimeOffset Start = new(2026, 1, 1, 0, 0, 0, TimeSpan.Zero);
 
@@ -53,6 +53,7 @@ internal static class ModelHost
                     Address = address,
                     VendorId = 0x8086,
                     DeviceId = 0x10d3,
+                    Serial = i % 2 == 0 ? $"{number}-{i}" : null,
                     ClassCode = 0x020000,
                     Driver = driver,
                     Group = number,
@@ -108,8 +109,8 @@ internal static class ModelHost
     {
         World after = step switch
         {
-            BindVfio bind => Move(world, bind.Device, "vfio-pci"),
-            RestoreDriver restore => Move(world, restore.Device, restore.Driver),
+            BindVfio bind => Move(world, bind.Device, "vfio-pci", "vfio-pci"),
+            RestoreDriver restore => Move(world, restore.Device, restore.Driver, null),
             LaunchGuest launch => world with { Guests = world.Guests.SetItem(launch.Guest, new GuestView(false, [], 0) { HasIommu = launch.WithIommu }) },
             EndGuest end => world with { Guests = world.Guests.Remove(end.Guest) },
             RunGuest run => world with { Guests = world.Guests.SetItem(run.Guest, world.Guests[run.Guest] with { Running = true }) },
@@ -125,7 +126,7 @@ internal static class ModelHost
             LaunchGuest => new StepOutcome { Process = new GuestProcess(1000, 1, 64000) },
             CheckDevices check => new StepOutcome
             {
-                Quarantined = [.. check.Devices.Where(device => !answers(device.Address)).Select(device => new Quarantine(device.Address, "vendor id ffff", Start))],
+                Quarantined = [.. check.Devices.Where(device => world.Host.Devices.ContainsKey(device.Address) && !answers(device.Address)).Select(device => new Quarantine(device.Address, "vendor id ffff", Start))],
             },
             _ => StepOutcome.Done,
         };
@@ -141,8 +142,8 @@ internal static class ModelHost
     }
 
     // Nothing is left standing on a device that changed its driver.
-    private static World Move(World world, PciAddress device, string? driver) => world.Host.Devices[device] is { } moved && moved.Driver != driver
-        ? With(world, moved with { Driver = driver, HostUses = [] })
+    private static World Move(World world, PciAddress device, string? driver, string? held) => world.Host.Devices[device] is { } moved
+        ? With(world, moved with { Driver = driver, DriverOverride = held, HostUses = moved.Driver == driver ? moved.HostUses : [] })
         : world;
 
     private static World With(World world, PciDevice device) =>

@@ -45,7 +45,7 @@ public sealed class AbiTests(ITestOutputHelper output)
     private static readonly string[] Headers =
     [
         "stddef.h", "errno.h", "fcntl.h", "ifaddrs.h", "poll.h", "sched.h", "signal.h", "net/if.h", "sys/eventfd.h", "sys/mman.h", "sys/resource.h", "sys/socket.h",
-        "sys/stat.h", "sys/syscall.h", "sys/uio.h", "sys/vfs.h", "linux/ethtool.h", "linux/magic.h", "linux/sockios.h", "linux/version.h", "linux/vfio.h",
+        "sys/stat.h", "sys/syscall.h", "sys/uio.h", "sys/vfs.h", "linux/ethtool.h", "linux/magic.h", "linux/netlink.h", "linux/sockios.h", "linux/version.h", "linux/vfio.h",
     ];
 
     // Structures of libc whose name C# cannot have, or that are written down in part.
