@@ -58,7 +58,7 @@ public sealed class KernelView(LabHost lab)
 
     /// <summary>Waits until a guest's console has a line that matches an extended regular expression, after a number of lines seen before.</summary>
     /// <returns>The line.</returns>
-    public async Task<string> ConsoleAsync(string guest, string pattern, int afterLine = 0, int seconds = 180)
+    public async Task<string> ConsoleAsync(string guest, string pattern, int afterLine = 0, int seconds = 300)
     {
         string file = $"{HubInLab.Data}/guests/{guest}/console.log";
         return (await lab.RunAsync($$"""
