@@ -72,7 +72,7 @@ public static class Service
         {
             ObjectionTo = backend => backend switch
             {
-                Container.Iommufd => qemu.ObjectionToIommufd(),
+                Container.Iommufd => qemu.Report().ObjectionToIommufd,
                 Container.NoIommu when !settings.AllowNoIommu => "the service was not started with --allow-noiommu",
                 _ => null,
             },
