@@ -63,34 +63,43 @@ public static class Service
         return app;
     }
 
-    private static void AddEngine(IServiceCollection services, Settings settings)
-    {
-        string sysfs = settings.Sysfs ?? "/sys";
-        string proc = settings.Proc ?? "/proc";
-        var qemu = new QemuCapabilities(settings.Qemu);
-        var host = new VfioHost(settings.IsSynthetic ? Path.Combine(sysfs, "dev") : "/dev", sysfs, proc)
+    /// <summary>The host that the settings name, and what speaks against the backends of its kernel.</summary>
+    internal static VfioHost HostOf(Settings settings, QemuCapabilities qemu) =>
+        new(settings.IsSynthetic ? Path.Combine(settings.Sysfs!, "dev") : "/dev", settings.Sysfs ?? "/sys", settings.Proc ?? "/proc")
         {
             ObjectionTo = backend => backend switch
             {
-                Container.Iommufd => qemu.ObjectionToIommufd(),
+                Container.Iommufd => qemu.Report().ObjectionToIommufd,
                 Container.NoIommu when !settings.AllowNoIommu => "the service was not started with --allow-noiommu",
                 _ => null,
             },
         };
+
+    /// <summary>What reads the host's devices.</summary>
+    internal static HostScanner ScannerOf(Settings settings, VfioHost host, TimeProvider time) =>
+        new(host, time, settings.IsSynthetic ? null : "/lib/modules", settings.Data);
+
+    /// <summary>What reads all else of it that assigning devices needs.</summary>
+    internal static DoctorReader DoctorOf(Settings settings, VfioHost host, QemuCapabilities qemu) => new(host, qemu, settings.Data, settings.IsSynthetic ? null : "/");
+
+    private static void AddEngine(IServiceCollection services, Settings settings)
+    {
+        var qemu = new QemuCapabilities(settings.Qemu);
+        VfioHost host = HostOf(settings, qemu);
         services.AddSingleton(TimeProvider.System).AddSingleton(new HostPaths(host, settings.Qemu)).AddSingleton(PciIds.OfDistribution());
-        services.AddSingleton(provider => new HostScanner(host, provider.GetRequiredService<TimeProvider>(), settings.IsSynthetic ? null : "/lib/modules", settings.Data));
-        services.AddSingleton(new GroupHolders(proc, host.DevRoot)).AddSingleton(new OpenDeviceFiles(sysfs, proc, host.DevRoot));
+        services.AddSingleton(provider => ScannerOf(settings, host, provider.GetRequiredService<TimeProvider>())).AddSingleton(DoctorOf(settings, host, qemu));
+        services.AddSingleton(new GroupHolders(host.ProcRoot, host.DevRoot)).AddSingleton(new OpenDeviceFiles(host.SysfsRoot, host.ProcRoot, host.DevRoot));
         services.AddSingleton(provider => settings.IsSynthetic
             ? HardwareEvents.None(provider.GetRequiredService<TimeProvider>())
             : HardwareEvents.Listen(provider.GetRequiredService<TimeProvider>()));
         services.AddSingleton<IKernel>(provider => settings.IsSynthetic
-            ? new ModelledKernel(sysfs, host.DevRoot, KernelDeadline, provider.GetRequiredService<TimeProvider>())
+            ? new ModelledKernel(host.SysfsRoot, host.DevRoot, KernelDeadline, provider.GetRequiredService<TimeProvider>())
             : new LinuxKernel(host, KernelDeadline, provider.GetRequiredService<TimeProvider>()));
         services.AddSingleton(provider => new GuestProcesses(
-            Path.Combine(settings.Data, "guests"), proc, provider.GetRequiredService<TimeProvider>(), provider.GetRequiredService<ILogger<GuestProcesses>>()));
+            Path.Combine(settings.Data, "guests"), host.ProcRoot, provider.GetRequiredService<TimeProvider>(), provider.GetRequiredService<ILogger<GuestProcesses>>()));
         services.AddSingleton<IStore>(_ =>
         {
-            string hostname = File.ReadAllText(Path.Combine(proc, "sys/kernel/hostname")).Trim();
+            string hostname = File.ReadAllText(Path.Combine(host.ProcRoot, "sys/kernel/hostname")).Trim();
             return new Store(Path.Combine(settings.Data, "assignhub.db"), hostname);
         });
         services.AddSingleton<GuestSupervisor>().AddSingleton<Ledger>().AddSingleton<Observer>().AddSingleton<StepRunner>()

@@ -8,27 +8,45 @@ internal static class CommandLine
 {
     private static readonly Option<string> Sysfs = new("--sysfs") { Description = "the sysfs of a synthetic host", HelpName = "DIR" };
     private static readonly Option<string> Proc = new("--proc") { Description = "the /proc of a synthetic host", HelpName = "DIR" };
+    private static readonly Option<string> Data = new("--data") { Description = "database, guest runtime files and the first token (/var/lib/assignhub)", HelpName = "DIR" };
 
-    public static RootCommand Build() => new("AssignHub hands PCI devices to virtual machines.") { Serve(), Scan(), OpenApi() };
+    public static RootCommand Build() => new("AssignHub hands PCI devices to virtual machines.") { Serve(), Doctor(), Scan(), OpenApi() };
 
     private static Command Serve()
     {
         var listen = new Option<string>("--listen") { Description = "where to listen (http://127.0.0.1:8080)", HelpName = "URL" };
-        var data = new Option<string>("--data") { Description = "database, guest runtime files and the first token (/var/lib/assignhub)", HelpName = "DIR" };
         var plain = new Option<bool>("--allow-plaintext") { Description = "listen beyond loopback without TLS" };
         var open = new Option<bool>("--allow-noiommu") { Description = "let groups without an IOMMU be claimed, which isolate nothing" };
-        var command = new Command("serve", "Run the service") { listen, data, plain, open, Sysfs, Proc };
+        var command = new Command("serve", "Run the service") { listen, Data, plain, open, Sysfs, Proc };
         command.SetAction((parsed, cancellation) => ServeCommand.RunAsync(
             settings => settings with
             {
                 Listen = parsed.GetValue(listen) ?? settings.Listen,
-                Data = parsed.GetValue(data) ?? settings.Data,
+                Data = parsed.GetValue(Data) ?? settings.Data,
                 AllowPlaintext = parsed.GetValue(plain) || settings.AllowPlaintext,
                 AllowNoIommu = parsed.GetValue(open) || settings.AllowNoIommu,
                 Sysfs = parsed.GetValue(Sysfs) ?? settings.Sysfs,
                 Proc = parsed.GetValue(Proc) ?? settings.Proc,
             },
             cancellation));
+        return command;
+    }
+
+    private static Command Doctor()
+    {
+        var json = new Option<bool>("--json") { Description = "as JSON, the same as GET /v1/host" };
+        var command = new Command("doctor", "Show what keeps this host from assigning devices, and the fix; exits with 0 if it can, 1 if it cannot, 2 if that could not be told")
+        {
+            json, Data, Sysfs, Proc,
+        };
+        command.SetAction(parsed => DoctorCommand.Run(
+            settings => settings with
+            {
+                Data = parsed.GetValue(Data) ?? settings.Data,
+                Sysfs = parsed.GetValue(Sysfs) ?? settings.Sysfs,
+                Proc = parsed.GetValue(Proc) ?? settings.Proc,
+            },
+            parsed.GetValue(json)));
         return command;
     }
 

@@ -2,6 +2,7 @@
 
 using System.Collections.Immutable;
 using AssignHub.Api.Http;
+using AssignHub.Engine.Host;
 using AssignHub.Engine.Operations;
 using AssignHub.Engine.Rules;
 
@@ -26,6 +27,10 @@ public sealed record HostResource
     public required string BackendReason { get; init; }
     /// <summary>What makes the host less trustworthy than it looks.</summary>
     public required ImmutableArray<string> Warnings { get; init; }
+    /// <summary>Whether the host can assign devices: no check failed.</summary>
+    public required bool CanAssign { get; init; }
+    /// <summary>What assigning devices needs, and how it stands. CPU, KVM, QEMU, limits, rights and space are read when first asked for, and on a rescan.</summary>
+    public required ImmutableArray<Check> Checks { get; init; }
     /// <summary>PCI functions.</summary>
     public required int Devices { get; init; }
     /// <summary>IOMMU groups.</summary>
@@ -34,20 +39,26 @@ public sealed record HostResource
     public required DateTimeOffset ReadAt { get; init; }
 
     /// <summary>Shows the host.</summary>
-    public static HostResource From(World world) => new()
+    public static HostResource From(HostState host, HostFacts facts)
     {
-        Host = world.Host.Host,
-        KernelRelease = world.Host.KernelRelease,
-        KernelCommandLine = world.Host.KernelCommandLine,
-        IommuEnabled = world.Host.Vfio.IommuEnabled,
-        VfioAvailable = world.Host.Vfio.Available,
-        Backend = world.Host.Vfio.Backend,
-        BackendReason = world.Host.Vfio.BackendReason,
-        Warnings = [.. Trust.WarningsFor(world.Host)],
-        Devices = world.Host.Devices.Count,
-        Groups = world.Host.Groups.Count,
-        ReadAt = world.Host.ReadAt,
-    };
+        ImmutableArray<Check> checks = Doctor.Examine(facts, host);
+        return new HostResource
+        {
+            Host = host.Host,
+            KernelRelease = host.KernelRelease,
+            KernelCommandLine = host.KernelCommandLine,
+            IommuEnabled = host.Vfio.IommuEnabled,
+            VfioAvailable = host.Vfio.Available,
+            Backend = host.Vfio.Backend,
+            BackendReason = host.Vfio.BackendReason,
+            Warnings = [.. Trust.WarningsFor(host)],
+            CanAssign = Doctor.CanAssign(checks),
+            Checks = checks,
+            Devices = host.Devices.Count,
+            Groups = host.Groups.Count,
+            ReadAt = host.ReadAt,
+        };
+    }
 }
 
 internal static class HostEndpoints
@@ -59,9 +70,9 @@ internal static class HostEndpoints
         host.MapPost("/rescan", Rescan).WithName("rescanHost").WithSummary("Read the whole host again").Produces<HostResource>().WithProblems(ProblemCode.HostFault);
     }
 
-    private static IResult Get(Observer observer) => Show(observer.World);
+    private static IResult Get(Observer observer) => Show(observer.World, observer.Facts);
 
-    private static IResult Rescan(Observer observer) => Show(observer.Scan());
+    private static IResult Rescan(Observer observer) => Show(observer.Scan(), observer.Examine());
 
-    private static IResult Show(World world) => TypedResults.Json(HostResource.From(world), ApiJson.Wire.HostResource);
+    private static IResult Show(World world, HostFacts facts) => TypedResults.Json(HostResource.From(world.Host, facts), ApiJson.Wire.HostResource);
 }

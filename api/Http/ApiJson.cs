@@ -34,6 +34,7 @@ namespace AssignHub.Api.Http;
         typeof(WordConverter<HostUseKind>),
         typeof(WordConverter<OperationState>),
         typeof(WordConverter<StepState>),
+        typeof(WordConverter<CheckStatus>),
     ],
     RespectNullableAnnotations = true, AllowDuplicateProperties = false)]
 [JsonSerializable(typeof(ProblemDocument))]

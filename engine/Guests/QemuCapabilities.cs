@@ -3,49 +3,58 @@
 using System.ComponentModel;
 using System.Diagnostics;
 using System.Text.Json;
+using AssignHub.Engine.Host;
 
 namespace AssignHub.Engine.Guests;
 
-/// <summary>Asks QEMU for its version and its objects, and remembers what it answered until the file is another.</summary>
+/// <summary>Asks QEMU for its version, its objects and its devices, and remembers what it answered until the file is another.</summary>
 /// <param name="program">QEMU's file or name.</param>
 public sealed class QemuCapabilities(string program)
 {
     private const string DeadlineSeconds = "20";
 
-    // One conversation; QEMU answers each line and ends at the last.
+    // One conversation; QEMU answers each line, with the id that it has, and ends at the last.
     private const string Questions = """
         {"execute":"qmp_capabilities"}
-        {"execute":"query-version"}
-        {"execute":"qom-list-types","arguments":{"implements":"user-creatable"}}
+        {"execute":"query-version","id":"version"}
+        {"execute":"qom-list-types","arguments":{"implements":"user-creatable"},"id":"objects"}
+        {"execute":"qom-list-types","arguments":{"implements":"pci-device"},"id":"devices"}
         {"execute":"quit"}
 
         """;
 
     private readonly Lock _gate = new();
-    private (string Identity, string? Objection) _asked;
+    private (string Identity, QemuReport Report)? _asked;
 
-    /// <summary>Why guests cannot get open iommufd and device files (<c>-object iommufd</c>); null if they can.</summary>
-    public string? ObjectionToIommufd()
+    /// <summary>What it says of itself.</summary>
+    public QemuReport Report()
     {
-        string identity = Identity();
+        if (Programs.Find(program) is not { } file)
+        {
+            return new QemuReport(program) { Fault = $"{program} is not installed" };
+        }
+
+        // A program that is upgraded in place is asked again.
+        var info = new FileInfo(file);
+        string identity = $"{info.FullName} {info.Length} {info.LastWriteTimeUtc:O}";
         lock (_gate)
         {
-            if (_asked.Identity == identity)
+            if (_asked is { } before && before.Identity == identity)
             {
-                return _asked.Objection;
+                return before.Report;
             }
 
-            (bool answered, string? objection) = Ask();
-            if (answered)
+            QemuReport report = Ask() with { Path = file };
+            if (report.Fault is null)
             {
-                _asked = (identity, objection);
+                _asked = (identity, report);
             }
 
-            return objection;
+            return report;
         }
     }
 
-    private (bool Answered, string? Objection) Ask()
+    private QemuReport Ask()
     {
         try
         {
@@ -61,51 +70,46 @@ public sealed class QemuCapabilities(string program)
             qemu.StandardInput.Close();
             string answers = qemu.StandardOutput.ReadToEnd();
             qemu.WaitForExit();
-            return Read(answers) is (true, var objection) ? (true, objection) : (false, $"{program} did not answer: {words}");
+            return Read(program, answers) ?? new QemuReport(program) { Fault = $"{program} did not answer: {words}" };
         }
         catch (Exception error) when (error is Win32Exception or IOException or JsonException)
         {
-            return (false, $"{program} could not be asked: {error.Message}");
+            return new QemuReport(program) { Fault = $"{program} could not be asked: {error.Message}" };
         }
     }
 
-    /// <summary>Whether QEMU answered, one JSON object a line, and the objection that its answers give.</summary>
-    internal static (bool Answered, string? Objection) Read(string answers)
+    /// <summary>What QEMU's answers say, one JSON object a line; null if the last of them is missing.</summary>
+    internal static QemuReport? Read(string program, string answers)
     {
-        string version = "of an unknown version";
+        var report = new QemuReport(program);
         bool answered = false;
         foreach (string line in answers.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries))
         {
             using JsonDocument answer = JsonDocument.Parse(line);
-            if (!answer.RootElement.TryGetProperty("return", out JsonElement result))
+            if (!answer.RootElement.TryGetProperty("return", out JsonElement result) || !answer.RootElement.TryGetProperty("id", out JsonElement id))
             {
                 continue;
             }
 
-            if (result.ValueKind == JsonValueKind.Array)
+            switch (id.GetString())
             {
-                answered = true;
-                if (result.EnumerateArray().Any(type => type.GetProperty("name").GetString() == "iommufd"))
-                {
-                    return (true, null);
-                }
-            }
-            else if (result.TryGetProperty("qemu", out JsonElement number))
-            {
-                version = $"{number.GetProperty("major").GetInt32()}.{number.GetProperty("minor").GetInt32()}";
+                case "version":
+                    report = report with { Version = VersionOf(result.GetProperty("qemu")) };
+                    break;
+                case "objects":
+                    report = report with { HasIommufd = Names(result, "iommufd") };
+                    break;
+                case "devices":
+                    report = report with { HasVfioPci = Names(result, "vfio-pci") };
+                    answered = true;
+                    break;
             }
         }
 
-        return (answered, answered ? $"QEMU {version} has no iommufd object; 9.0 was the first with it" : null);
+        return answered ? report : null;
     }
 
-    // A program that is upgraded in place is asked again.
-    private string Identity()
-    {
-        string? file = program.Contains('/', StringComparison.Ordinal)
-            ? program
-            : (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':').Select(folder => Path.Combine(folder, program)).FirstOrDefault(File.Exists);
-        var info = new FileInfo(file ?? program);
-        return info.Exists ? $"{info.FullName} {info.Length} {info.LastWriteTimeUtc:O}" : "none";
-    }
+    private static Version VersionOf(JsonElement qemu) => new(qemu.GetProperty("major").GetInt32(), qemu.GetProperty("minor").GetInt32());
+
+    private static bool Names(JsonElement types, string name) => types.EnumerateArray().Any(type => type.GetProperty("name").GetString() == name);
 }

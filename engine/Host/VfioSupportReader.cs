@@ -11,8 +11,7 @@ namespace AssignHub.Engine.Host;
 /// <param name="modulesRoot">Where the kernel's modules are, or null.</param>
 internal sealed class VfioSupportReader(VfioHost host, string? modulesRoot)
 {
-    private readonly Lock _lock = new();
-    private (string Release, DateTime Written, bool Found) _loadable;
+    private readonly KernelModules _modules = new(modulesRoot);
 
     /// <summary>Reads it.</summary>
     /// <param name="anyGroup">Whether any PCI function is in an IOMMU group that VFIO did not make up.</param>
@@ -24,7 +23,7 @@ internal sealed class VfioSupportReader(VfioHost host, string? modulesRoot)
             || Directory.Exists(Path.Combine(host.SysfsRoot, "module/vfio_pci"));
         // Looking into VFIO would load it; that is left to the first claim.
         VfioProbe probe = loaded ? VfioProbe.Read(host) : new VfioProbe { Reason = "VFIO is not loaded; the first claim does that" };
-        bool available = loaded || IsLoadable(kernelRelease);
+        bool available = loaded || _modules.Has(kernelRelease, VfioDrivers.Generic);
         bool typeUnsafe = IsOn("vfio_iommu_type1/parameters/allow_unsafe_interrupts");
         bool iommufdUnsafe = IsOn("iommufd/parameters/allow_unsafe_interrupts");
         bool noIommu = IsOn("vfio/parameters/enable_unsafe_noiommu_mode");
@@ -94,46 +93,4 @@ internal sealed class VfioSupportReader(VfioHost host, string? modulesRoot)
     }
 
     private bool IsOn(string parameter) => SysDir.ReadText(Path.Combine(host.SysfsRoot, "module", parameter)) is { Length: > 0 } value && value[0] is 'Y' or '1';
-
-    // modules.dep has a megabyte: it is read once for a kernel, and again when depmod wrote it anew.
-    private bool IsLoadable(string kernelRelease)
-    {
-        if (modulesRoot is null || kernelRelease.Length == 0)
-        {
-            return false;
-        }
-
-        string folder = Path.Combine(modulesRoot, kernelRelease);
-        string list = Path.Combine(folder, "modules.dep");
-        DateTime written = File.GetLastWriteTimeUtc(list);
-        lock (_lock)
-        {
-            if (_loadable.Release != kernelRelease || _loadable.Written != written)
-            {
-                _loadable = (kernelRelease, written, Names(list) || Names(Path.Combine(folder, "modules.builtin")));
-            }
-
-            return _loadable.Found;
-        }
-    }
-
-    // kernel/drivers/vfio/pci/vfio-pci.ko.xz: kernel/drivers/vfio/pci/vfio-pci-core.ko.xz ...
-    private static bool Names(string list)
-    {
-        if (!File.Exists(list))
-        {
-            return false;
-        }
-
-        foreach (string line in File.ReadLines(list))
-        {
-            int colon = line.IndexOf(':', StringComparison.Ordinal);
-            if (line.AsSpan(0, colon < 0 ? line.Length : colon).Contains("/vfio-pci.ko", StringComparison.Ordinal))
-            {
-                return true;
-            }
-        }
-
-        return false;
-    }
 }

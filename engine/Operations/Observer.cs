@@ -10,13 +10,44 @@ using AssignHub.Engine.Rules;
 namespace AssignHub.Engine.Operations;
 
 /// <summary>What is, as last observed. Reads are served from it; decisions renew what they look at first.</summary>
-public sealed class Observer(HostScanner scanner, GroupHolders holders, OpenDeviceFiles files, GuestSupervisor guests, Ledger ledger)
+public sealed class Observer(HostScanner scanner, DoctorReader doctor, GroupHolders holders, OpenDeviceFiles files, GuestSupervisor guests, Ledger ledger)
 {
     private readonly Lock _gate = new();
+    private readonly Lock _examining = new();
     private World? _last;
+    private HostFacts? _facts;
 
     /// <summary>The world as last observed, with what is asked for now.</summary>
     public World World => (Volatile.Read(ref _last) ?? Scan()) with { Inventory = ledger.Inventory };
+
+    /// <summary>What the host brings along beyond its devices, as read when it was first asked for, or by <see cref="Examine"/> since.</summary>
+    public HostFacts Facts
+    {
+        get
+        {
+            if (Volatile.Read(ref _facts) is { } known)
+            {
+                return known;
+            }
+
+            // QEMU is asked for it, which takes a moment: who comes meanwhile waits for the same answer.
+            lock (_examining)
+            {
+                return _facts ?? Examine();
+            }
+        }
+    }
+
+    /// <summary>Reads anew what the host brings along beyond its devices.</summary>
+    public HostFacts Examine()
+    {
+        lock (_examining)
+        {
+            HostFacts facts = doctor.Read();
+            Volatile.Write(ref _facts, facts);
+            return facts;
+        }
+    }
 
     /// <summary>Reads the whole host again.</summary>
     public World Scan()
