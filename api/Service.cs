@@ -97,7 +97,7 @@ public static class Service
 
     private static void AddHttp(IServiceCollection services, Settings settings)
     {
-        services.AddSingleton<ChangeEndpoints>().AddSingleton(_ => AdminToken.ReadOrCreate(settings.Data));
+        services.AddSingleton<ChangeEndpoints>().AddSingleton<EventStreams>().AddSingleton(_ => AdminToken.ReadOrCreate(settings.Data));
         services.ConfigureHttpJsonOptions(json =>
         {
             json.SerializerOptions.TypeInfoResolverChain.Insert(0, ApiJson.Wire);

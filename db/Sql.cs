@@ -20,7 +20,7 @@ internal static class Sql
 
     public const string LastOperation = "SELECT coalesce(max(id), 0) FROM operations WHERE host = @Host";
 
-    public const string LastEvent = "SELECT coalesce(max(id), 0) FROM events WHERE host = @Host";
+    public const string EventSpan = "SELECT coalesce(min(id), 0) AS oldest, coalesce(max(id), 0) AS newest FROM events WHERE host = @Host";
 
     public const string FindOperation = "SELECT * FROM operations WHERE host = @Host AND id = @Id";
 
@@ -87,6 +87,9 @@ internal static class Sql
 
     public const string AddEvent = """
         INSERT INTO events (host, id, time, kind, subject, operation, actor, data)
-        VALUES (@Host, @Id, @Time, @Kind, @Subject, @Operation, @Actor, @Data)
+        SELECT @Host, coalesce(max(id), 0) + 1, @Time, @Kind, @Subject, @Operation, @Actor, @Data FROM events WHERE host = @Host
+        RETURNING id
         """;
+
+    public const string DropEvents = "DELETE FROM events WHERE host = @Host AND id <= @Until";
 }

@@ -12,6 +12,11 @@ namespace AssignHub.Db;
 /// <summary>Keeps the inventory and journal of one host in a SQLite file.</summary>
 public sealed class Store : IStore
 {
+    /// <summary>How many events are kept, the newest ones; older ones go some at a time.</summary>
+    public const int EventsKept = 100_000;
+
+    private const int EventsDroppedAtOnce = 1000;
+
     private readonly string _host;
     private readonly string _path;
     private readonly SqliteConnection _writer;
@@ -52,8 +57,7 @@ public sealed class Store : IStore
         return new StoreContents(
             inventory,
             [.. reader.Query<OperationRow>(Sql.UnfinishedOperations, key).Select(row => row.ToOperation())],
-            reader.ExecuteScalar<long>(Sql.LastOperation, key),
-            reader.ExecuteScalar<long>(Sql.LastEvent, key));
+            reader.ExecuteScalar<long>(Sql.LastOperation, key));
     }
 
     /// <inheritdoc/>
@@ -71,10 +75,7 @@ public sealed class Store : IStore
                 _writer.Execute(Sql.PutOperation, OperationRow.From(_host, operation), transaction);
             }
 
-            foreach (Event happened in events)
-            {
-                _writer.Execute(Sql.AddEvent, EventRow.From(_host, happened), transaction);
-            }
+            WriteEvents(events, transaction);
 
             transaction.Commit();
         }
@@ -103,6 +104,13 @@ public sealed class Store : IStore
     {
         using SqliteConnection reader = Sqlite.Open(_path);
         return [.. reader.Query<EventRow>(Sql.ListEvents, new { Host = _host, After = after, Limit = limit }).Select(row => row.ToEvent())];
+    }
+
+    /// <inheritdoc/>
+    public (long Oldest, long Newest) EventSpan()
+    {
+        using SqliteConnection reader = Sqlite.Open(_path);
+        return reader.QuerySingle<(long, long)>(Sql.EventSpan, new { Host = _host });
     }
 
     /// <inheritdoc/>
@@ -181,6 +189,18 @@ public sealed class Store : IStore
         foreach (Override over in after.Overrides.Values.Where(over => before.Overrides.GetValueOrDefault(over.Address) != over))
         {
             _writer.Execute(Sql.PutOverride, OverrideRow.From(_host, over), transaction);
+        }
+    }
+
+    private void WriteEvents(IReadOnlyList<Event> events, SqliteTransaction transaction)
+    {
+        foreach (Event happened in events)
+        {
+            long id = _writer.ExecuteScalar<long>(Sql.AddEvent, EventRow.From(_host, happened), transaction);
+            if (id % EventsDroppedAtOnce == 0)
+            {
+                _writer.Execute(Sql.DropEvents, new { Host = _host, Until = id - EventsKept }, transaction);
+            }
         }
     }
 }

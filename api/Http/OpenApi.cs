@@ -12,6 +12,9 @@ namespace AssignHub.Api.Http;
 /// <summary>A parameter that a handler reads by itself.</summary>
 internal sealed record Parameter(string Name, ParameterLocation In, string Description, JsonSchemaType Type);
 
+/// <summary>Text of another media type that an endpoint answers with when it is asked for.</summary>
+internal sealed record TextAlternative(string MediaType, string Description);
+
 /// <summary>The parameters that several endpoints share.</summary>
 internal static class Parameters
 {
@@ -141,6 +144,14 @@ internal static class OpenApi
                     Description = parameter.Description,
                     Schema = new OpenApiSchema { Type = parameter.Type },
                 });
+            }
+
+            foreach (TextAlternative text in context.ApiDescription.ActionDescriptor.EndpointMetadata.OfType<TextAlternative>())
+            {
+                operation.Responses!["200"].Content![text.MediaType] = new OpenApiMediaType
+                {
+                    Schema = new OpenApiSchema { Type = JsonSchemaType.String, Description = text.Description },
+                };
             }
         }
     }

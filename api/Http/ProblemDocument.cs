@@ -69,6 +69,8 @@ public static partial class Problems
         ProblemCode.NotFound or ProblemCode.DeviceNotFound or ProblemCode.GroupNotFound or ProblemCode.BridgeNotFound
             or ProblemCode.ContainerNotFound or ProblemCode.GuestNotFound or ProblemCode.OperationNotFound => StatusCodes.Status404NotFound,
         ProblemCode.MethodNotAllowed => StatusCodes.Status405MethodNotAllowed,
+        ProblemCode.EventsGone => StatusCodes.Status410Gone,
+        ProblemCode.RateLimited => StatusCodes.Status429TooManyRequests,
         ProblemCode.BodyTooLarge => StatusCodes.Status413PayloadTooLarge,
         ProblemCode.UnsupportedMediaType => StatusCodes.Status415UnsupportedMediaType,
         ProblemCode.QemuError => StatusCodes.Status502BadGateway,

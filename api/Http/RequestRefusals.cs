@@ -41,6 +41,16 @@ public static class RequestRefusals
     public static Refusal OperationNotFound(string id) => new(
         ProblemCode.OperationNotFound, $"operation {id}", $"There is no operation {id}.", "List the operations at /v1/operations.");
 
+    /// <summary>The events after this one are not all there.</summary>
+    public static Refusal EventsGone(long after, long oldest, long newest) => new(
+        ProblemCode.EventsGone, $"event {after}",
+        after > newest ? $"There is no event {after} yet: the newest is {newest}, so the log was begun anew." : $"Events after {after} are gone: the oldest that is kept is {oldest}.",
+        "Read anew what you keep a copy of, then the events without Last-Event-ID and cursor.");
+
+    /// <summary>The client has as many event streams as it may.</summary>
+    public static Refusal TooManyStreams(int most) => new(
+        ProblemCode.RateLimited, Subject, $"This client has {most} event streams open, and may have no more.", "Close one, or read /v1/events page by page.");
+
     /// <summary>Another change is under way on what this one needs.</summary>
     public static Refusal Busy(Change change, long operation) => new(
         ProblemCode.Busy, change.Subject, $"Operation {operation} holds what this needs.", $"Wait for it: GET /v1/operations/{operation}?wait=60.")

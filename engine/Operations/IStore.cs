@@ -11,7 +11,7 @@ public interface IStore : IDisposable
     StoreContents Load();
 
     /// <summary>
-    /// Writes, in one transaction, what differs between two inventories, an operation as it is now, and new events.
+    /// Writes, in one transaction, what differs between two inventories, an operation as it is now, and new events, which get their ids here.
     /// </summary>
     /// <exception cref="StoreConflictException">The schema forbids it: a second container for a group, a device in two containers.</exception>
     void Write(Inventory before, Inventory after, Operation? operation, IReadOnlyList<Event> events);
@@ -24,14 +24,16 @@ public interface IStore : IDisposable
 
     /// <summary>Events, oldest first, with an id above <paramref name="after"/>.</summary>
     IReadOnlyList<Event> ListEvents(long after, int limit);
+
+    /// <summary>The ids of the oldest and the newest event that are kept; between them none is missing. Zeros while there is none.</summary>
+    (long Oldest, long Newest) EventSpan();
 }
 
 /// <summary>What the store has when the service starts.</summary>
 /// <param name="Inventory">What was asked for.</param>
 /// <param name="Unfinished">Operations that were under way when the service ended, oldest first.</param>
 /// <param name="LastOperation">The highest operation id so far.</param>
-/// <param name="LastEvent">The highest event id so far.</param>
-public sealed record StoreContents(Inventory Inventory, IReadOnlyList<Operation> Unfinished, long LastOperation, long LastEvent);
+public sealed record StoreContents(Inventory Inventory, IReadOnlyList<Operation> Unfinished, long LastOperation);
 
 /// <summary>The store refused a write because its schema forbids the result.</summary>
 /// <param name="message">Which rule of the schema.</param>

@@ -18,8 +18,8 @@ public sealed class Ledger(IStore store, TimeProvider clock)
     private readonly ConcurrentDictionary<long, Running> _running = new();
     private Inventory _inventory = Inventory.Empty;
     private TaskCompletionSource _released = NewSignal();
+    private TaskCompletionSource _told = NewSignal();
     private long _lastOperation;
-    private long _lastEvent;
 
     /// <summary>What is asked for now.</summary>
     public Inventory Inventory => Volatile.Read(ref _inventory);
@@ -30,8 +30,8 @@ public sealed class Ledger(IStore store, TimeProvider clock)
     /// <summary>Operations under way.</summary>
     public IEnumerable<Operation> Unfinished => _running.Values.Select(running => running.Operation).OrderBy(operation => operation.Id);
 
-    /// <summary>The highest event id so far.</summary>
-    public long LastEvent => Interlocked.Read(ref _lastEvent);
+    /// <summary>Completes when an event is next written.</summary>
+    public Task Told => Volatile.Read(ref _told).Task;
 
     /// <summary>Reads the store; returns the operations that were under way when the service last ended.</summary>
     public IReadOnlyList<Operation> Load()
@@ -41,7 +41,6 @@ public sealed class Ledger(IStore store, TimeProvider clock)
         {
             _inventory = contents.Inventory;
             _lastOperation = contents.LastOperation;
-            _lastEvent = contents.LastEvent;
             foreach (Operation operation in contents.Unfinished)
             {
                 _running[operation.Id] = new Running(operation);
@@ -190,10 +189,14 @@ public sealed class Ledger(IStore store, TimeProvider clock)
     {
         store.Write(_inventory, after, operation, events);
         Volatile.Write(ref _inventory, after);
+        if (events.Count > 0)
+        {
+            Interlocked.Exchange(ref _told, NewSignal()).SetResult();
+        }
     }
 
     private Event NewEvent(string kind, string subject, Operation operation, string? data) =>
-        new(Interlocked.Increment(ref _lastEvent), clock.GetUtcNow(), kind, subject, operation.Id, operation.Actor, data);
+        new(0, clock.GetUtcNow(), kind, subject, operation.Id, operation.Actor, data);
 
     private static TaskCompletionSource NewSignal() => new(TaskCreationOptions.RunContinuationsAsynchronously);
 

@@ -44,6 +44,10 @@ public enum ProblemCode
     GuestNotFound,
     /// <summary>No such operation.</summary>
     OperationNotFound,
+    /// <summary>The events after this one are no longer kept.</summary>
+    EventsGone,
+    /// <summary>The client does too much at once.</summary>
+    RateLimited,
     /// <summary>The group belongs to another owner.</summary>
     GroupOwned,
     /// <summary>A process that AssignHub did not start holds the group.</summary>

@@ -31,6 +31,8 @@ public sealed class Hub : IAsyncLifetime
 
     public HttpClient Client { get; private set; } = null!;
 
+    public string Database => Path.Combine(_data, "assignhub.db");
+
     public Uri Url { get; private set; } = null!;
 
     public Task InitializeAsync() => StartAsync();

@@ -37,6 +37,8 @@ internal static class RefusalsPage
         RequestRefusals.BodyTooLarge(),
         RequestRefusals.UnsupportedMediaType(),
         RequestRefusals.OperationNotFound("17"),
+        RequestRefusals.EventsGone(17, 4001, 104000),
+        RequestRefusals.TooManyStreams(16),
         RequestRefusals.Busy(new ClaimGroup(7, null), 17),
         Refusals.DeviceNotFound(Address),
         Refusals.GroupNotFound(7),
