@@ -81,10 +81,10 @@ internal static class ContainerEndpoints
             .Accepts<ContainerRequest>("application/json").ProducesChange<ContainerResource>(StatusCodes.Status201Created)
             .WithProblems(ProblemCode.ValidationFailed, ProblemCode.GroupNotFound, ProblemCode.GroupOwned);
         containers.MapGet("/{id}", Get).WithName("getContainer").WithSummary("Get a container")
-            .Produces<ContainerResource>().WithProblems(ProblemCode.ContainerNotFound);
+            .ProducesTagged<ContainerResource>().WithProblems(ProblemCode.ContainerNotFound);
         containers.MapDelete("/{id}", ReleaseAsync).WithName("releaseContainer").WithSummary("Release a group")
             .WithDescription("Every device goes back to the driver that it came from.")
-            .ProducesRemoval().WithProblems(ProblemCode.ContainerNotFound, ProblemCode.GuestRunning);
+            .ProducesRemoval().TakesIfMatch().WithProblems(ProblemCode.ContainerNotFound, ProblemCode.GuestRunning);
     }
 
     private static IResult List(HttpRequest request, Observer observer)
@@ -99,9 +99,8 @@ internal static class ContainerEndpoints
 
     private static IResult Get(HttpContext http, string id, Observer observer)
     {
-        World world = observer.World;
-        return world.Inventory.Containers.TryGetValue(id, out Container? container)
-            ? TypedResults.Json(ContainerResource.From(container, world.Host.Host), ApiJson.Wire.ContainerResource)
+        return Find(observer.World, id) is { } container
+            ? EntityTags.Show(http, container, ApiJson.Wire.ContainerResource)
             : Problems.Refused(http, [Refusals.ContainerNotFound(id)]);
     }
 
@@ -118,16 +117,20 @@ internal static class ContainerEndpoints
             throw BadRequestException.Of("group", "has to be 0 or more");
         }
 
-        return await changes.SubmitAsync(http, new ClaimGroup(request.Group, request.Device, request.Guest, request.Keep), world => Created(world, request)).ConfigureAwait(false);
+        return await changes.SubmitAsync(http, new ClaimGroup(request.Group, request.Device, request.Guest, request.Keep), world => Created(http, world, request)).ConfigureAwait(false);
     }
 
     private static Task<IResult> ReleaseAsync(HttpContext http, string id, ChangeEndpoints changes) =>
-        changes.SubmitAsync(http, new ReleaseContainer(id), _ => TypedResults.NoContent());
+        changes.SubmitAsync(http, new ReleaseContainer(id), _ => TypedResults.NoContent(), world => EntityTags.Of(Find(world, id), ApiJson.Wire.ContainerResource));
 
-    private static IResult Created(World world, ContainerRequest request)
+    private static ContainerResource? Find(World world, string id) =>
+        world.Inventory.Containers.TryGetValue(id, out Container? container) ? ContainerResource.From(container, world.Host.Host) : null;
+
+    private static IResult Created(HttpContext http, World world, ContainerRequest request)
     {
-        Container container = world.Inventory.Containers.Values.First(container => container.Group is { } group && group == request.Group
+        Container? container = world.Inventory.Containers.Values.FirstOrDefault(container => container.Group is { } group && group == request.Group
             || request.Device is { } device && container.Members.Any(member => member.Address == device));
-        return TypedResults.Created($"/v1/containers/{container.Id}", ContainerResource.From(container, world.Host.Host));
+        return EntityTags.Show(http, container is null ? null : ContainerResource.From(container, world.Host.Host), ApiJson.Wire.ContainerResource,
+            created: $"/v1/containers/{container?.Id}");
     }
 }

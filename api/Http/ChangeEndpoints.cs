@@ -16,16 +16,21 @@ public sealed class ChangeEndpoints(Coordinator coordinator, Ledger ledger, Obse
     /// <param name="http">The request: <c>?dryRun=true</c>, <c>Prefer: wait=N</c>.</param>
     /// <param name="change">The change.</param>
     /// <param name="resource">The resource after the change, and where it is.</param>
-    public async Task<IResult> SubmitAsync(HttpContext http, Change change, Func<World, IResult> resource)
+    /// <param name="tag">The ETag of the resource that <c>If-Match</c> is about; null where there is none.</param>
+    public async Task<IResult> SubmitAsync(HttpContext http, Change change, Func<World, IResult> resource, Func<World, string?>? tag = null)
     {
-        bool dryRun = http.Request.Flag("dryRun");
-        Submission submission = await coordinator.SubmitAsync(change, http.User.Identity?.Name ?? "anonymous", dryRun, http.RequestAborted).ConfigureAwait(false);
+        var request = new Request(http.User.Identity?.Name ?? "anonymous")
+        {
+            DryRun = http.Request.Flag("dryRun"),
+            Precondition = tag is null ? null : EntityTags.Precondition(http.Request, tag),
+        };
+        Submission submission = await coordinator.SubmitAsync(change, request, http.RequestAborted).ConfigureAwait(false);
         if (submission.Decision.Plan is not { } plan)
         {
             return Problems.Refused(http, submission.Decision.Refusals);
         }
 
-        if (dryRun)
+        if (request.DryRun)
         {
             return TypedResults.Json(PlanResource.From(plan), ApiJson.Wire.PlanResource);
         }

@@ -37,6 +37,12 @@ internal static class Parameters
         new("Prefer", ParameterLocation.Header, "`wait=N`: answer when it is done, or after N seconds (RFC 7240).", JsonSchemaType.String),
     ];
 
+    public static Parameter[] IfMatch { get; } =
+        [new("If-Match", ParameterLocation.Header, "The `ETag` that the client saw: refused with 412 if the resource is no longer like that.", JsonSchemaType.String)];
+
+    public static Parameter[] IfNoneMatch { get; } =
+        [new("If-None-Match", ParameterLocation.Header, "The `ETag` that the client has: answered with 304 if the resource is still like that.", JsonSchemaType.String)];
+
     public static Parameter[] Filters(params string[] names) =>
         [.. names.Select(name => new Parameter(name, ParameterLocation.Query, $"Only those with this `{name}`.", JsonSchemaType.String))];
 }
@@ -58,6 +64,14 @@ internal static class EndpointMetadata
 
         return route;
     }
+
+    /// <summary>An endpoint that shows a resource with its ETag.</summary>
+    public static RouteHandlerBuilder ProducesTagged<T>(this RouteHandlerBuilder route) => route
+        .Produces<T>().Produces(StatusCodes.Status304NotModified).WithParameters(Parameters.IfNoneMatch);
+
+    /// <summary>An endpoint that honours If-Match.</summary>
+    public static RouteHandlerBuilder TakesIfMatch(this RouteHandlerBuilder route) => route
+        .WithParameters(Parameters.IfMatch).WithProblems(ProblemCode.PreconditionFailed);
 
     /// <summary>An endpoint that changes something and shows the resource after.</summary>
     public static RouteHandlerBuilder ProducesChange<T>(this RouteHandlerBuilder route, int done = StatusCodes.Status200OK)

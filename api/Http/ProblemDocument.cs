@@ -71,6 +71,7 @@ public static partial class Problems
         ProblemCode.MethodNotAllowed => StatusCodes.Status405MethodNotAllowed,
         ProblemCode.EventsGone => StatusCodes.Status410Gone,
         ProblemCode.RateLimited => StatusCodes.Status429TooManyRequests,
+        ProblemCode.PreconditionFailed => StatusCodes.Status412PreconditionFailed,
         ProblemCode.BodyTooLarge => StatusCodes.Status413PayloadTooLarge,
         ProblemCode.UnsupportedMediaType => StatusCodes.Status415UnsupportedMediaType,
         ProblemCode.QemuError => StatusCodes.Status502BadGateway,

@@ -41,6 +41,11 @@ public static class RequestRefusals
     public static Refusal OperationNotFound(string id) => new(
         ProblemCode.OperationNotFound, $"operation {id}", $"There is no operation {id}.", "List the operations at /v1/operations.");
 
+    /// <summary>The resource is no longer as the client saw it.</summary>
+    public static Refusal PreconditionFailed(string path, string? tag) => new(
+        ProblemCode.PreconditionFailed, path, tag is null ? "There is none of the resource that If-Match asks for." : $"The resource is not as If-Match has it: its ETag is now {tag}.",
+        "Get it again, see what has changed, and send the request with the new ETag if it still holds.");
+
     /// <summary>The events after this one are not all there.</summary>
     public static Refusal EventsGone(long after, long oldest, long newest) => new(
         ProblemCode.EventsGone, $"event {after}",

@@ -23,24 +23,23 @@ public sealed partial class Coordinator(Ledger ledger, Observer observer, StepRu
 
     /// <summary>Decides a change and begins it.</summary>
     /// <param name="change">What is asked for.</param>
-    /// <param name="actor">Who asks.</param>
-    /// <param name="dryRun">Only decide, and change nothing.</param>
+    /// <param name="request">Who asks, and on which terms.</param>
     /// <param name="cancellation">Ends the wait for others; what began goes on.</param>
-    public async Task<Submission> SubmitAsync(Change change, string actor, bool dryRun, CancellationToken cancellation)
+    public async Task<Submission> SubmitAsync(Change change, Request request, CancellationToken cancellation)
     {
         change = change with { At = clock.GetUtcNow() };
         long deadline = clock.GetTimestamp();
         while (true)
         {
             World world = await observer.ObserveAsync(change, cancellation).ConfigureAwait(false);
-            if (dryRun)
+            if (request.DryRun)
             {
-                return new Submission(Planner.Decide(world, change), null, []);
+                return new Submission(Decide(world, change, request), null, []);
             }
 
             Task released = ledger.Released;
             (Decision decision, Operation? begun, ImmutableArray<long> inTheWay) =
-                ledger.Begin(inventory => Planner.Decide(world with { Inventory = inventory }, change), actor, resumed: null);
+                ledger.Begin(inventory => Decide(world with { Inventory = inventory }, change, request), request.Actor, resumed: null);
             if (begun is not null)
             {
                 Execute(begun);
@@ -101,6 +100,17 @@ public sealed partial class Coordinator(Ledger ledger, Observer observer, StepRu
     {
         Task all = Task.WhenAll(_running.Values.Select(running => running.Task));
         await Task.WhenAny(all, Task.Delay(Timeout.Infinite, cancellation)).ConfigureAwait(false);
+    }
+
+    /// <summary>Decides on the request's terms. What is not there at all is said before that it is not as it was.</summary>
+    private Decision Decide(World world, Change change, Request request)
+    {
+        Decision decision = Planner.Decide(world, change);
+        // Others may have ended since this request looked: the condition is on what is shown now, not on what it saw.
+        return request.Precondition?.Invoke(observer.World with { Inventory = world.Inventory }) is { } failed
+            && !decision.Refusals.Any(refusal => refusal.Code is ProblemCode.DeviceNotFound or ProblemCode.ContainerNotFound or ProblemCode.GuestNotFound)
+            ? new Decision(null, [failed])
+            : decision;
     }
 
     private void Execute(Operation operation) => Track(operation.Id, cancel => ExecuteAsync(operation, cancel));

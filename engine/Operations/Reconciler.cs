@@ -135,7 +135,7 @@ public sealed partial class Reconciler(
 
     private async Task SubmitAsync(Change change, CancellationToken cancellation)
     {
-        Submission submission = await coordinator.SubmitAsync(change, Actor, dryRun: false, cancellation).ConfigureAwait(false);
+        Submission submission = await coordinator.SubmitAsync(change, new Request(Actor), cancellation).ConfigureAwait(false);
         foreach (Refusal refusal in submission.Decision.Refusals.Where(refusal => refusal.Code != ProblemCode.GuestNotFound))
         {
             LogRefused(logger, change.Kind, change.Subject, refusal.Message);

@@ -44,6 +44,8 @@ public enum ProblemCode
     GuestNotFound,
     /// <summary>No such operation.</summary>
     OperationNotFound,
+    /// <summary>The resource is no longer as the request's If-Match has it.</summary>
+    PreconditionFailed,
     /// <summary>The events after this one are no longer kept.</summary>
     EventsGone,
     /// <summary>The client does too much at once.</summary>

@@ -37,6 +37,7 @@ internal static class RefusalsPage
         RequestRefusals.BodyTooLarge(),
         RequestRefusals.UnsupportedMediaType(),
         RequestRefusals.OperationNotFound("17"),
+        RequestRefusals.PreconditionFailed("/v1/guests/web01", "\"7LYAJmCtUrzlY8KWHpyoCQ\""),
         RequestRefusals.EventsGone(17, 4001, 104000),
         RequestRefusals.TooManyStreams(16),
         RequestRefusals.Busy(new ClaimGroup(7, null), 17),
