@@ -25,7 +25,8 @@ namespace AssignHub.Api;
 /// <summary>Builds the web application.</summary>
 public static class Service
 {
-    private const long LargestBodyBytes = 1 << 20;
+    /// <summary>The longest body that is read.</summary>
+    public const int LargestBodyBytes = 1 << 20;
     private static readonly TimeSpan KernelDeadline = TimeSpan.FromSeconds(20);
 
     /// <summary>Builds it. Nothing of the host is touched before it starts.</summary>
@@ -57,6 +58,7 @@ public static class Service
         app.UseRouting();
         app.UseAuthentication();
         app.UseAuthorization();
+        app.UseMiddleware<Idempotency>();
         MapEndpoints(app);
         // Said aloud, so that the endpoints are known, and the document can be written, before the service starts.
         app.UseEndpoints(_ => { });
@@ -85,15 +87,15 @@ public static class Service
             : new LinuxKernel(host, KernelDeadline, provider.GetRequiredService<TimeProvider>()));
         services.AddSingleton(provider => new GuestProcesses(
             Path.Combine(settings.Data, "guests"), proc, provider.GetRequiredService<TimeProvider>(), provider.GetRequiredService<ILogger<GuestProcesses>>()));
-        services.AddSingleton<IStore>(_ =>
-        {
-            string hostname = File.ReadAllText(Path.Combine(proc, "sys/kernel/hostname")).Trim();
-            return new Store(Path.Combine(settings.Data, "assignhub.db"), hostname);
-        });
+        string database = Path.Combine(settings.Data, "assignhub.db");
+        services.AddSingleton<IStore>(_ => new Store(database, HostName(proc)));
+        services.AddSingleton(provider => new Answers(database, HostName(proc), provider.GetRequiredService<TimeProvider>()));
         services.AddSingleton<GuestSupervisor>().AddSingleton<Ledger>().AddSingleton<Observer>().AddSingleton<StepRunner>()
             .AddSingleton<Coordinator>().AddSingleton<Reconciler>();
         services.AddHostedService<Recovery>();
     }
+
+    private static string HostName(string proc) => File.ReadAllText(Path.Combine(proc, "sys/kernel/hostname")).Trim();
 
     private static void AddHttp(IServiceCollection services, Settings settings)
     {

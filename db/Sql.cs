@@ -85,6 +85,16 @@ internal static class Sql
           warnings = excluded.warnings, finished_at = excluded.finished_at
         """;
 
+    public const string FindAnswer = "SELECT fingerprint, operation, answer FROM answers WHERE host = @Host AND token = @Token AND key = @Key";
+
+    public const string PutAnswer = """
+        INSERT INTO answers (host, token, key, fingerprint, operation, answer, created_at)
+        VALUES (@Host, @Token, @Key, @Fingerprint, @Operation, @Answer, @CreatedAt)
+        ON CONFLICT (host, token, key) DO UPDATE SET answer = excluded.answer
+        """;
+
+    public const string DropAnswers = "DELETE FROM answers WHERE host = @Host AND created_at < @Before";
+
     public const string AddEvent = """
         INSERT INTO events (host, id, time, kind, subject, operation, actor, data)
         SELECT @Host, coalesce(max(id), 0) + 1, @Time, @Kind, @Subject, @Operation, @Actor, @Data FROM events WHERE host = @Host

@@ -61,7 +61,7 @@ public sealed class Store : IStore
     }
 
     /// <inheritdoc/>
-    public void Write(Inventory before, Inventory after, Operation? operation, IReadOnlyList<Event> events)
+    public void Write(Inventory before, Inventory after, Operation? operation, IReadOnlyList<Event> events, RequestKey? key = null)
     {
         try
         {
@@ -73,6 +73,12 @@ public sealed class Store : IStore
             if (operation is not null)
             {
                 _writer.Execute(Sql.PutOperation, OperationRow.From(_host, operation), transaction);
+            }
+
+            if (key is not null)
+            {
+                _writer.Execute(Sql.PutAnswer,
+                    new { Host = _host, key.Token, key.Key, key.Fingerprint, Operation = operation?.Id, Answer = (string?)null, CreatedAt = Text.Time(operation!.CreatedAt) }, transaction);
             }
 
             WriteEvents(events, transaction);

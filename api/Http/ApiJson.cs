@@ -53,6 +53,7 @@ namespace AssignHub.Api.Http;
 [JsonSerializable(typeof(OverrideRequest))]
 [JsonSerializable(typeof(SriovRequest))]
 [JsonSerializable(typeof(DeviceVfioResource))]
+[JsonSerializable(typeof(Answer))]
 internal sealed partial class ApiJson : JsonSerializerContext
 {
     /// <summary>The context to use: JSON is not put into HTML here, so apostrophes and plus signs stand as they are.</summary>

@@ -55,6 +55,9 @@ public sealed class AdminToken
     /// <summary>Whether it is this token, in a time that does not tell how much of it is right.</summary>
     public bool Matches(string token) => CryptographicOperations.FixedTimeEquals(_hash, Hash(token));
 
+    /// <summary>What a token is known by where it must not stand itself. It has 256 random bits, so that its plain hash tells nobody what it is.</summary>
+    public static string NameOf(string token) => Convert.ToHexStringLower(Hash(token));
+
     private static byte[] Hash(string token) => SHA256.HashData(Encoding.UTF8.GetBytes(token));
 }
 
@@ -64,15 +67,22 @@ internal sealed class BearerHandler(IOptionsMonitor<AuthenticationSchemeOptions>
 {
     public const string SchemeName = "Bearer";
 
+    /// <summary>The token that came with a request; empty if none.</summary>
+    public static string TokenOf(HttpRequest request)
+    {
+        string header = request.Headers.Authorization.ToString();
+        return header.StartsWith("Bearer ", StringComparison.OrdinalIgnoreCase) ? header["Bearer ".Length..].Trim() : "";
+    }
+
     protected override Task<AuthenticateResult> HandleAuthenticateAsync()
     {
-        string header = Request.Headers.Authorization.ToString();
-        if (!header.StartsWith("Bearer ", StringComparison.OrdinalIgnoreCase))
+        string token = TokenOf(Request);
+        if (token.Length == 0)
         {
             return Task.FromResult(AuthenticateResult.NoResult());
         }
 
-        if (!admin.Matches(header["Bearer ".Length..].Trim()))
+        if (!admin.Matches(token))
         {
             return Task.FromResult(AuthenticateResult.Fail("unknown token"));
         }

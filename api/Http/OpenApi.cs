@@ -160,12 +160,33 @@ internal static class OpenApi
                 });
             }
 
+            if (string.Equals(context.ApiDescription.HttpMethod, "POST", StringComparison.OrdinalIgnoreCase))
+            {
+                AddIdempotency(operation);
+            }
+
             foreach (TextAlternative text in context.ApiDescription.ActionDescriptor.EndpointMetadata.OfType<TextAlternative>())
             {
                 operation.Responses!["200"].Content![text.MediaType] = new OpenApiMediaType
                 {
                     Schema = new OpenApiSchema { Type = JsonSchemaType.String, Description = text.Description },
                 };
+            }
+        }
+
+        private static void AddIdempotency(OpenApiOperation operation)
+        {
+            operation.Parameters!.Add(new OpenApiParameter
+            {
+                Name = "Idempotency-Key",
+                In = ParameterLocation.Header,
+                Description = "Chosen by the client: for 24 hours the same request with this key gets the same answer, and does nothing a second time. A refusal is not kept.",
+                Schema = new OpenApiSchema { Type = JsonSchemaType.String, MinLength = 1, MaxLength = 255 },
+            });
+            foreach ((int status, string description) in ((int, string)[])
+                [(StatusCodes.Status400BadRequest, "Bad Request"), (StatusCodes.Status409Conflict, "Conflict"), (StatusCodes.Status422UnprocessableEntity, "Unprocessable Content")])
+            {
+                operation.Responses!.TryAdd(status.ToString(CultureInfo.InvariantCulture), new OpenApiResponse { Description = description, Content = operation.Responses["401"].Content });
             }
         }
     }

@@ -73,6 +73,7 @@ public static partial class Problems
         ProblemCode.RateLimited => StatusCodes.Status429TooManyRequests,
         ProblemCode.PreconditionFailed => StatusCodes.Status412PreconditionFailed,
         ProblemCode.BodyTooLarge => StatusCodes.Status413PayloadTooLarge,
+        ProblemCode.IdempotencyMismatch => StatusCodes.Status422UnprocessableEntity,
         ProblemCode.UnsupportedMediaType => StatusCodes.Status415UnsupportedMediaType,
         ProblemCode.QemuError => StatusCodes.Status502BadGateway,
         ProblemCode.UnplugTimeout => StatusCodes.Status504GatewayTimeout,

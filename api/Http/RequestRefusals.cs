@@ -46,6 +46,14 @@ public static class RequestRefusals
         ProblemCode.PreconditionFailed, path, tag is null ? "There is none of the resource that If-Match asks for." : $"The resource is not as If-Match has it: its ETag is now {tag}.",
         "Get it again, see what has changed, and send the request with the new ETag if it still holds.");
 
+    /// <summary>The key came with another request before.</summary>
+    public static Refusal KeyMismatch(string key) => new(
+        ProblemCode.IdempotencyMismatch, Subject, $"Idempotency-Key {key} came with another path or body before.", "Use a new key for a new request.");
+
+    /// <summary>The request with this key is not answered yet.</summary>
+    public static Refusal KeyUnderWay(string key) => new(
+        ProblemCode.Busy, Subject, $"The first request with Idempotency-Key {key} is under way.", "Send it again in a while; the answer will be that of the first.");
+
     /// <summary>The events after this one are not all there.</summary>
     public static Refusal EventsGone(long after, long oldest, long newest) => new(
         ProblemCode.EventsGone, $"event {after}",

@@ -39,7 +39,7 @@ public sealed partial class Coordinator(Ledger ledger, Observer observer, StepRu
 
             Task released = ledger.Released;
             (Decision decision, Operation? begun, ImmutableArray<long> inTheWay) =
-                ledger.Begin(inventory => Decide(world with { Inventory = inventory }, change, request), request.Actor, resumed: null);
+                ledger.Begin(inventory => Decide(world with { Inventory = inventory }, change, request), request.Actor, resumed: null, request.Key);
             if (begun is not null)
             {
                 Execute(begun);

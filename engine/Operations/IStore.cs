@@ -13,8 +13,13 @@ public interface IStore : IDisposable
     /// <summary>
     /// Writes, in one transaction, what differs between two inventories, an operation as it is now, and new events, which get their ids here.
     /// </summary>
+    /// <param name="before">The inventory as it was written last.</param>
+    /// <param name="after">The inventory as it is to be.</param>
+    /// <param name="operation">The operation, or null.</param>
+    /// <param name="events">What happened.</param>
+    /// <param name="key">The key of the request that begins the operation, or null.</param>
     /// <exception cref="StoreConflictException">The schema forbids it: a second container for a group, a device in two containers.</exception>
-    void Write(Inventory before, Inventory after, Operation? operation, IReadOnlyList<Event> events);
+    void Write(Inventory before, Inventory after, Operation? operation, IReadOnlyList<Event> events, RequestKey? key = null);
 
     /// <summary>One operation, or null.</summary>
     Operation? FindOperation(long id);

@@ -57,9 +57,10 @@ public sealed class Ledger(IStore store, TimeProvider clock)
     /// <param name="decide">The pure decision.</param>
     /// <param name="actor">Who asked.</param>
     /// <param name="resumed">The operation to carry on with, or null for a new one.</param>
+    /// <param name="key">What the request is known again by, or null.</param>
     /// <returns>The decision, with the operation that began, or the ids of those in its way.</returns>
     public (Decision Decision, Operation? Begun, ImmutableArray<long> InTheWay) Begin(
-        Func<Inventory, Decision> decide, string actor, Operation? resumed)
+        Func<Inventory, Decision> decide, string actor, Operation? resumed, RequestKey? key = null)
     {
         lock (_gate)
         {
@@ -92,7 +93,7 @@ public sealed class Ledger(IStore store, TimeProvider clock)
                 Warnings = plan.Warnings,
             }).Starting(first, now);
             Event started = NewEvent(resumed is null ? "operationStarted" : "operationResumed", operation.Change.Subject, operation, operation.Change.Kind);
-            Write(plan.Reserved, operation, [started]);
+            Write(plan.Reserved, operation, [started], key);
             foreach (string subject in plan.Touches)
             {
                 _held[subject] = operation.Id;
@@ -185,9 +186,9 @@ public sealed class Ledger(IStore store, TimeProvider clock)
         }
     }
 
-    private void Write(Inventory after, Operation? operation, IReadOnlyList<Event> events)
+    private void Write(Inventory after, Operation? operation, IReadOnlyList<Event> events, RequestKey? key = null)
     {
-        store.Write(_inventory, after, operation, events);
+        store.Write(_inventory, after, operation, events, key);
         Volatile.Write(ref _inventory, after);
         if (events.Count > 0)
         {

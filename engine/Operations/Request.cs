@@ -16,4 +16,13 @@ public sealed record Request(string Actor)
     /// requests on the same terms the second meets the world that the first left. Pure.
     /// </summary>
     public Func<World, Refusal?>? Precondition { get; init; }
+
+    /// <summary>What the request is known again by; written together with the operation that it begins.</summary>
+    public RequestKey? Key { get; init; }
 }
+
+/// <summary>What a request is known again by when it is repeated.</summary>
+/// <param name="Token">Whose key it is: nobody meets another's.</param>
+/// <param name="Key">The key, chosen by the client.</param>
+/// <param name="Fingerprint">Of the whole request: a key is good for one request only.</param>
+public sealed record RequestKey(string Token, string Key, string Fingerprint);

@@ -46,6 +46,8 @@ public enum ProblemCode
     OperationNotFound,
     /// <summary>The resource is no longer as the request's If-Match has it.</summary>
     PreconditionFailed,
+    /// <summary>The Idempotency-Key was used for another request.</summary>
+    IdempotencyMismatch,
     /// <summary>The events after this one are no longer kept.</summary>
     EventsGone,
     /// <summary>The client does too much at once.</summary>

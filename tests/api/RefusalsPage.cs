@@ -38,6 +38,8 @@ internal static class RefusalsPage
         RequestRefusals.UnsupportedMediaType(),
         RequestRefusals.OperationNotFound("17"),
         RequestRefusals.PreconditionFailed("/v1/guests/web01", "\"7LYAJmCtUrzlY8KWHpyoCQ\""),
+        RequestRefusals.KeyMismatch("8e03978e"),
+        RequestRefusals.KeyUnderWay("8e03978e"),
         RequestRefusals.EventsGone(17, 4001, 104000),
         RequestRefusals.TooManyStreams(16),
         RequestRefusals.Busy(new ClaimGroup(7, null), 17),
