@@ -11,6 +11,7 @@ using AssignHub.Api.Health;
 using AssignHub.Api.Hosts;
 using AssignHub.Api.Http;
 using AssignHub.Api.Operations;
+using AssignHub.Api.Tokens;
 using AssignHub.Db;
 using AssignHub.Engine.Desired;
 using AssignHub.Engine.Guests;
@@ -25,6 +26,9 @@ namespace AssignHub.Api;
 /// <summary>Builds the web application.</summary>
 public static class Service
 {
+    /// <summary>The database, in the data directory.</summary>
+    public const string DatabaseFile = "assignhub.db";
+
     /// <summary>The longest body that is read.</summary>
     public const int LargestBodyBytes = 1 << 20;
     private static readonly TimeSpan KernelDeadline = TimeSpan.FromSeconds(20);
@@ -87,19 +91,21 @@ public static class Service
             : new LinuxKernel(host, KernelDeadline, provider.GetRequiredService<TimeProvider>()));
         services.AddSingleton(provider => new GuestProcesses(
             Path.Combine(settings.Data, "guests"), proc, provider.GetRequiredService<TimeProvider>(), provider.GetRequiredService<ILogger<GuestProcesses>>()));
-        string database = Path.Combine(settings.Data, "assignhub.db");
+        string database = Path.Combine(settings.Data, DatabaseFile);
         services.AddSingleton<IStore>(_ => new Store(database, HostName(proc)));
         services.AddSingleton(provider => new Answers(database, HostName(proc), provider.GetRequiredService<TimeProvider>()));
+        services.AddSingleton(provider => new Db.Tokens(database, HostName(proc), provider.GetRequiredService<TimeProvider>()));
         services.AddSingleton<GuestSupervisor>().AddSingleton<Ledger>().AddSingleton<Observer>().AddSingleton<StepRunner>()
             .AddSingleton<Coordinator>().AddSingleton<Reconciler>();
         services.AddHostedService<Recovery>();
     }
 
-    private static string HostName(string proc) => File.ReadAllText(Path.Combine(proc, "sys/kernel/hostname")).Trim();
+    /// <summary>The host's name, as every row and resource carries it.</summary>
+    public static string HostName(string proc) => File.ReadAllText(Path.Combine(proc, "sys/kernel/hostname")).Trim();
 
     private static void AddHttp(IServiceCollection services, Settings settings)
     {
-        services.AddSingleton<ChangeEndpoints>().AddSingleton<EventStreams>().AddSingleton(_ => AdminToken.ReadOrCreate(settings.Data));
+        services.AddSingleton<ChangeEndpoints>().AddSingleton<EventStreams>().AddSingleton<TokenBook>().AddSingleton<Denials>().AddSingleton(_ => AdminToken.ReadOrCreate(settings.Data));
         services.ConfigureHttpJsonOptions(json =>
         {
             json.SerializerOptions.TypeInfoResolverChain.Insert(0, ApiJson.Wire);
@@ -110,7 +116,7 @@ public static class Service
         });
         services.AddEndpointsApiExplorer().AddSwaggerGen(OpenApi.Configure);
         services.AddAuthentication(BearerHandler.SchemeName).AddScheme<AuthenticationSchemeOptions, BearerHandler>(BearerHandler.SchemeName, null);
-        services.AddAuthorization();
+        services.AddRoles();
     }
 
     private static void MapEndpoints(WebApplication app)
@@ -125,9 +131,10 @@ public static class Service
         GuestEndpoints.Map(v1);
         OperationEndpoints.Map(v1);
         EventEndpoints.Map(v1);
+        TokenEndpoints.Map(v1);
         HealthEndpoints.Map(app);
         var document = new Lazy<Task<string>>(() => OpenApi.WriteAsync(app.Services));
-        app.MapGet("/openapi.yaml", async () => TypedResults.Text(await document.Value.ConfigureAwait(false), "application/yaml")).ExcludeFromDescription();
-        app.MapGet("/", () => TypedResults.Redirect("/swagger")).ExcludeFromDescription();
+        app.MapGet("/openapi.yaml", async () => TypedResults.Text(await document.Value.ConfigureAwait(false), "application/yaml")).AllowAnonymous().ExcludeFromDescription();
+        app.MapGet("/", () => TypedResults.Redirect("/swagger")).AllowAnonymous().ExcludeFromDescription();
     }
 }

@@ -85,6 +85,19 @@ internal static class Sql
           warnings = excluded.warnings, finished_at = excluded.finished_at
         """;
 
+    public const string Tokens = "SELECT * FROM tokens WHERE host = @Host ORDER BY name";
+
+    public const string FindToken = "SELECT * FROM tokens WHERE host = @Host AND id = @Id";
+
+    public const string AddToken = """
+        INSERT INTO tokens (host, id, name, role, hash, created_at, expires_at, last_used_at)
+        VALUES (@Host, @Id, @Name, @Role, @Hash, @CreatedAt, @ExpiresAt, @LastUsedAt)
+        """;
+
+    public const string DropToken = "DELETE FROM tokens WHERE host = @Host AND id = @Id";
+
+    public const string TouchToken = "UPDATE tokens SET last_used_at = @LastUsedAt WHERE host = @Host AND id = @Id";
+
     public const string FindAnswer = "SELECT fingerprint, operation, answer FROM answers WHERE host = @Host AND token = @Token AND key = @Key";
 
     public const string PutAnswer = """

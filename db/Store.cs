@@ -15,8 +15,6 @@ public sealed class Store : IStore
     /// <summary>How many events are kept, the newest ones; older ones go some at a time.</summary>
     public const int EventsKept = 100_000;
 
-    private const int EventsDroppedAtOnce = 1000;
-
     private readonly string _host;
     private readonly string _path;
     private readonly SqliteConnection _writer;
@@ -81,7 +79,7 @@ public sealed class Store : IStore
                     new { Host = _host, key.Token, key.Key, key.Fingerprint, Operation = operation?.Id, Answer = (string?)null, CreatedAt = Text.Time(operation!.CreatedAt) }, transaction);
             }
 
-            WriteEvents(events, transaction);
+            EventLog.Add(_host, events, transaction);
 
             transaction.Commit();
         }
@@ -195,18 +193,6 @@ public sealed class Store : IStore
         foreach (Override over in after.Overrides.Values.Where(over => before.Overrides.GetValueOrDefault(over.Address) != over))
         {
             _writer.Execute(Sql.PutOverride, OverrideRow.From(_host, over), transaction);
-        }
-    }
-
-    private void WriteEvents(IReadOnlyList<Event> events, SqliteTransaction transaction)
-    {
-        foreach (Event happened in events)
-        {
-            long id = _writer.ExecuteScalar<long>(Sql.AddEvent, EventRow.From(_host, happened), transaction);
-            if (id % EventsDroppedAtOnce == 0)
-            {
-                _writer.Execute(Sql.DropEvents, new { Host = _host, Until = id - EventsKept }, transaction);
-            }
         }
     }
 }

@@ -74,15 +74,15 @@ internal static class ContainerEndpoints
     public static void Map(RouteGroupBuilder v1)
     {
         RouteGroupBuilder containers = v1.MapGroup("/containers").WithTags("Claims");
-        containers.MapGet("", List).WithName("listContainers").WithSummary("List the containers")
+        containers.MapGet("", List).NeedsRole(Role.Viewer).WithName("listContainers").WithSummary("List the containers")
             .Produces<Page<ContainerResource>>().WithParameters(Parameters.Paging, Parameters.Filters("guest", "state")).WithProblems(ProblemCode.ValidationFailed);
-        containers.MapPost("", ClaimAsync).WithName("claimGroup").WithSummary("Claim a group")
+        containers.MapPost("", ClaimAsync).NeedsRole(Role.Operator).WithName("claimGroup").WithSummary("Claim a group")
             .WithDescription("Takes the whole group off its host drivers and proves the claim against the kernel. Every reason against it is named, and then nothing was touched.")
             .Accepts<ContainerRequest>("application/json").ProducesChange<ContainerResource>(StatusCodes.Status201Created)
             .WithProblems(ProblemCode.ValidationFailed, ProblemCode.GroupNotFound, ProblemCode.GroupOwned);
-        containers.MapGet("/{id}", Get).WithName("getContainer").WithSummary("Get a container")
+        containers.MapGet("/{id}", Get).NeedsRole(Role.Viewer).WithName("getContainer").WithSummary("Get a container")
             .ProducesTagged<ContainerResource>().WithProblems(ProblemCode.ContainerNotFound);
-        containers.MapDelete("/{id}", ReleaseAsync).WithName("releaseContainer").WithSummary("Release a group")
+        containers.MapDelete("/{id}", ReleaseAsync).NeedsRole(Role.Operator).WithName("releaseContainer").WithSummary("Release a group")
             .WithDescription("Every device goes back to the driver that it came from.")
             .ProducesRemoval().TakesIfMatch().WithProblems(ProblemCode.ContainerNotFound, ProblemCode.GuestRunning);
     }

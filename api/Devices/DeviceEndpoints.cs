@@ -14,20 +14,20 @@ internal static class DeviceEndpoints
     public static void Map(RouteGroupBuilder v1)
     {
         RouteGroupBuilder devices = v1.MapGroup("/devices").WithTags("Hardware");
-        devices.MapGet("", List).WithName("listDevices").WithSummary("List the PCI devices")
+        devices.MapGet("", List).NeedsRole(Role.Viewer).WithName("listDevices").WithSummary("List the PCI devices")
             .Produces<Page<DeviceResource>>()
             .WithParameters(Parameters.Paging, Parameters.Filters("vendorId", "deviceId", "class", "driver", "group", "numaNode", "state", "assignable"))
             .WithProblems(ProblemCode.ValidationFailed);
-        devices.MapGet("/{address}", Get).WithName("getDevice").WithSummary("Get a device")
+        devices.MapGet("/{address}", Get).NeedsRole(Role.Viewer).WithName("getDevice").WithSummary("Get a device")
             .ProducesTagged<DeviceResource>().WithProblems(ProblemCode.ValidationFailed, ProblemCode.DeviceNotFound);
-        devices.MapPost("/{address}/reset", ResetAsync).WithName("resetDevice").WithSummary("Reset one function")
+        devices.MapPost("/{address}/reset", ResetAsync).NeedsRole(Role.Operator).WithName("resetDevice").WithSummary("Reset one function")
             .WithDescription("By the kernel's best method, which hits nothing else. Afterwards the device has to answer, or it is quarantined.")
             .ProducesChange<DeviceResource>().TakesIfMatch().WithProblems(ProblemCode.ValidationFailed, ProblemCode.DeviceNotFound, ProblemCode.ResetBlocked);
         OverrideEndpoints.Map(devices);
         SriovEndpoints.Map(devices);
-        devices.MapPost("/{address}/clear", ClearAsync).WithName("clearDevice").WithSummary("Lift a device's quarantine")
+        devices.MapPost("/{address}/clear", ClearAsync).NeedsRole(Role.Operator).WithName("clearDevice").WithSummary("Lift a device's quarantine")
             .ProducesChange<DeviceResource>().TakesIfMatch().WithProblems(ProblemCode.ValidationFailed, ProblemCode.DeviceNotFound);
-        devices.MapGet("/{address}/vfio", GetVfio).WithName("getDeviceVfio").WithSummary("What the kernel told of a device through VFIO")
+        devices.MapGet("/{address}/vfio", GetVfio).NeedsRole(Role.Viewer).WithName("getDeviceVfio").WithSummary("What the kernel told of a device through VFIO")
             .WithDescription("Regions with what of them can be mapped, interrupts, and resets, as they were when AssignHub last opened the device: at the claim of its group.")
             .Produces<DeviceVfioResource>().WithProblems(ProblemCode.ValidationFailed, ProblemCode.DeviceNotFound, ProblemCode.ContainerNotFound, ProblemCode.VfioUnavailable);
     }

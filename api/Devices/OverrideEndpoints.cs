@@ -27,12 +27,12 @@ internal static class OverrideEndpoints
 
     public static void Map(RouteGroupBuilder devices)
     {
-        devices.MapPut("/{address}/override", PutAsync).WithName("setOverride").WithSummary("Let a device be taken although the host uses it")
+        devices.MapPut("/{address}/override", PutAsync).NeedsRole(Role.Admin).WithName("setOverride").WithSummary("Let a device be taken although the host uses it")
             .WithDescription("Lifts `device_in_use_by_host` for this one device until it expires; another PUT replaces it. It is refused for what the root "
                 + "file system or AssignHub's own data is on. Nothing is ended on the host before the device is taken: the plan's warnings say what breaks.")
             .Accepts<OverrideRequest>("application/json").ProducesChange<DeviceResource>().TakesIfMatch()
             .WithProblems(ProblemCode.ValidationFailed, ProblemCode.DeviceNotFound, ProblemCode.DeviceInUseByHost, ProblemCode.DeviceIsBridge);
-        devices.MapDelete("/{address}/override", DeleteAsync).WithName("clearOverride").WithSummary("End an override before its time")
+        devices.MapDelete("/{address}/override", DeleteAsync).NeedsRole(Role.Admin).WithName("clearOverride").WithSummary("End an override before its time")
             .WithDescription("What was taken meanwhile stays taken.")
             .ProducesRemoval().TakesIfMatch().WithProblems(ProblemCode.ValidationFailed, ProblemCode.DeviceNotFound);
     }

@@ -16,7 +16,7 @@ public sealed record SriovRequest
 internal static class SriovEndpoints
 {
     public static void Map(RouteGroupBuilder devices) =>
-        devices.MapPut("/{address}/sriov", PutAsync).WithName("setDeviceSriov").WithSummary("Set the number of a device's virtual functions")
+        devices.MapPut("/{address}/sriov", PutAsync).NeedsRole(Role.Operator).WithName("setDeviceSriov").WithSummary("Set the number of a device's virtual functions")
             .WithDescription("Its own driver makes them; each has a group of its own where the path to it has ACS. From one number to another the kernel goes by way of none, "
                 + "so it is refused while any that exists is claimed, in a guest, used by the host or held by a foreign process. They are gone after the host's next boot.")
             .Accepts<SriovRequest>("application/json").ProducesChange<DeviceResource>().TakesIfMatch()

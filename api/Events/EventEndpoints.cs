@@ -16,7 +16,8 @@ public sealed record EventResource
     public required string Id { get; init; }
     /// <summary>When.</summary>
     public required DateTimeOffset Time { get; init; }
-    /// <summary>What: <c>operationStarted</c>, <c>operationSucceeded</c>, <c>operationFailed</c>, or the action of a step that was done.</summary>
+    /// <summary>What: <c>operationStarted</c>, <c>operationSucceeded</c>, <c>operationFailed</c>, the action of a step that was done,
+    /// <c>cancelRequested</c>, <c>tokenCreated</c>, <c>tokenRevoked</c>, or <c>denied</c> of a request without the right to what it asked for.</summary>
     public required string Kind { get; init; }
     /// <summary>On what.</summary>
     public required string Subject { get; init; }
@@ -45,7 +46,7 @@ internal static class EventEndpoints
 {
     private const string LastEventId = "Last-Event-ID";
 
-    public static void Map(RouteGroupBuilder v1) => v1.MapGet("/events", ListAsync).WithTags("Operations").WithName("listEvents").WithSummary("List what happened, oldest first")
+    public static void Map(RouteGroupBuilder v1) => v1.MapGet("/events", ListAsync).WithTags("Operations").NeedsRole(Role.Viewer).WithName("listEvents").WithSummary("List what happened, oldest first")
         .WithDescription("A page; or, asked for `text/event-stream`, Server-Sent Events: those after `Last-Event-ID` (or `cursor`), then each as it happens. Without either the "
             + "stream begins now. The newest 100,000 events are kept, and an id before those is answered with 410.")
         .Produces<Page<EventResource>>()

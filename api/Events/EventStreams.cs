@@ -5,6 +5,7 @@ using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using AssignHub.Api.Http;
+using AssignHub.Api.Tokens;
 using AssignHub.Engine.Operations;
 
 namespace AssignHub.Api.Events;
@@ -13,9 +14,10 @@ namespace AssignHub.Api.Events;
 /// <param name="store">Has the events.</param>
 /// <param name="ledger">Tells of new ones.</param>
 /// <param name="observer">Knows the host's name.</param>
+/// <param name="tokens">Knows whether a client may still listen.</param>
 /// <param name="clock">Times keep-alives and deadlines.</param>
 /// <param name="lifetime">Tells of the end.</param>
-public sealed class EventStreams(IStore store, Ledger ledger, Observer observer, TimeProvider clock, IHostApplicationLifetime lifetime)
+public sealed class EventStreams(IStore store, Ledger ledger, Observer observer, TokenBook tokens, TimeProvider clock, IHostApplicationLifetime lifetime)
 {
     /// <summary>The most streams of one client.</summary>
     public const int MostPerClient = 16;
@@ -59,7 +61,8 @@ public sealed class EventStreams(IStore store, Ledger ledger, Observer observer,
         using var ends = CancellationTokenSource.CreateLinkedTokenSource(http.RequestAborted, lifetime.ApplicationStopping);
         // An id without data is not shown to the program, but remembered: a client that is cut before its first event comes back to here.
         bool sent = await WriteAsync(http, string.Create(CultureInfo.InvariantCulture, $"id: {after}\n\n")).ConfigureAwait(false);
-        while (sent && !ends.IsCancellationRequested)
+        string token = BearerHandler.TokenOf(http.Request);
+        while (sent && !ends.IsCancellationRequested && tokens.Find(token) is not null)
         {
             Task told = ledger.Told;
             IReadOnlyList<Event> page = store.ListEvents(after, PageSize);

@@ -12,6 +12,7 @@ using AssignHub.Api.Groups;
 using AssignHub.Api.Guests;
 using AssignHub.Api.Hosts;
 using AssignHub.Api.Operations;
+using AssignHub.Api.Tokens;
 using AssignHub.Engine.Desired;
 using AssignHub.Engine.Host;
 using AssignHub.Engine.Operations;
@@ -34,6 +35,7 @@ namespace AssignHub.Api.Http;
         typeof(WordConverter<HostUseKind>),
         typeof(WordConverter<OperationState>),
         typeof(WordConverter<StepState>),
+        typeof(WordConverter<Role>),
     ],
     RespectNullableAnnotations = true, AllowDuplicateProperties = false)]
 [JsonSerializable(typeof(ProblemDocument))]
@@ -53,6 +55,8 @@ namespace AssignHub.Api.Http;
 [JsonSerializable(typeof(OverrideRequest))]
 [JsonSerializable(typeof(SriovRequest))]
 [JsonSerializable(typeof(DeviceVfioResource))]
+[JsonSerializable(typeof(Page<TokenResource>))]
+[JsonSerializable(typeof(TokenRequest))]
 [JsonSerializable(typeof(Answer))]
 internal sealed partial class ApiJson : JsonSerializerContext
 {

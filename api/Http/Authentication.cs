@@ -4,6 +4,7 @@ using System.Security.Claims;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Encodings.Web;
+using AssignHub.Api.Tokens;
 using Microsoft.AspNetCore.Authentication;
 using Microsoft.Extensions.Options;
 
@@ -55,14 +56,11 @@ public sealed class AdminToken
     /// <summary>Whether it is this token, in a time that does not tell how much of it is right.</summary>
     public bool Matches(string token) => CryptographicOperations.FixedTimeEquals(_hash, Hash(token));
 
-    /// <summary>What a token is known by where it must not stand itself. It has 256 random bits, so that its plain hash tells nobody what it is.</summary>
-    public static string NameOf(string token) => Convert.ToHexStringLower(Hash(token));
-
     private static byte[] Hash(string token) => SHA256.HashData(Encoding.UTF8.GetBytes(token));
 }
 
-/// <summary>Lets in who has the token.</summary>
-internal sealed class BearerHandler(IOptionsMonitor<AuthenticationSchemeOptions> options, ILoggerFactory logger, UrlEncoder encoder, AdminToken admin)
+/// <summary>Lets in who has a token.</summary>
+internal sealed class BearerHandler(IOptionsMonitor<AuthenticationSchemeOptions> options, ILoggerFactory logger, UrlEncoder encoder, TokenBook tokens, Denials denials)
     : AuthenticationHandler<AuthenticationSchemeOptions>(options, logger, encoder)
 {
     public const string SchemeName = "Bearer";
@@ -82,19 +80,27 @@ internal sealed class BearerHandler(IOptionsMonitor<AuthenticationSchemeOptions>
             return Task.FromResult(AuthenticateResult.NoResult());
         }
 
-        if (!admin.Matches(token))
+        if (tokens.Find(token) is not { } bearer)
         {
-            return Task.FromResult(AuthenticateResult.Fail("unknown token"));
+            return Task.FromResult(AuthenticateResult.Fail("unknown, revoked or expired"));
         }
 
-        var identity = new ClaimsIdentity([new Claim(ClaimTypes.Name, "admin")], SchemeName);
+        var identity = new ClaimsIdentity([new Claim(ClaimTypes.Name, bearer.Name), new Claim(ClaimTypes.Role, bearer.Role.ToString())], SchemeName);
         return Task.FromResult(AuthenticateResult.Success(new AuthenticationTicket(new ClaimsPrincipal(identity), SchemeName)));
     }
 
     protected override Task HandleChallengeAsync(AuthenticationProperties properties)
     {
+        denials.Tell(Context, TokenOf(Request).Length == 0 ? "unauthenticated: no token" : "unauthenticated: an unknown, revoked or expired token");
         Response.StatusCode = StatusCodes.Status401Unauthorized;
         Response.Headers.WWWAuthenticate = "Bearer realm=\"assignhub\"";
+        return Task.CompletedTask;
+    }
+
+    protected override Task HandleForbiddenAsync(AuthenticationProperties properties)
+    {
+        denials.Tell(Context, "forbidden: the token's role does not allow it");
+        Response.StatusCode = StatusCodes.Status403Forbidden;
         return Task.CompletedTask;
     }
 }

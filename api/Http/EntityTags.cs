@@ -52,6 +52,9 @@ internal static class EntityTags
         return wanted.Count == 0 ? null : world => tag(world) is { } now && Names(wanted, now, weakly: false) ? null : RequestRefusals.PreconditionFailed(path, tag(world));
     }
 
+    /// <summary>Whether a resource with this tag is what the request's <c>If-Match</c> demands; it is if there is none.</summary>
+    public static bool Matches(HttpRequest request, string tag) => request.Headers.IfMatch.Count == 0 || Names(request.Headers.IfMatch, tag, weakly: false);
+
     private static bool Names(Microsoft.Extensions.Primitives.StringValues header, string tag, bool weakly) =>
         EntityTagHeaderValue.TryParseList(header, out IList<EntityTagHeaderValue>? tags)
         && tags.Any(wanted => wanted.Equals(EntityTagHeaderValue.Any) || (wanted.Tag == tag && (weakly || !wanted.IsWeak)));

@@ -3,6 +3,7 @@
 using System.Collections.Concurrent;
 using System.Security.Cryptography;
 using System.Text;
+using AssignHub.Api.Tokens;
 using AssignHub.Db;
 using AssignHub.Engine.Operations;
 
@@ -35,7 +36,7 @@ internal sealed class Idempotency(RequestDelegate next, Answers answers)
         }
 
         string token = BearerHandler.TokenOf(http.Request);
-        var key = new RequestKey(AdminToken.NameOf(token), name, await FingerprintAsync(http.Request).ConfigureAwait(false));
+        var key = new RequestKey(Secret.HashOf(token), name, await FingerprintAsync(http.Request).ConfigureAwait(false));
         string underWay = _underWay.GetOrAdd((key.Token, key.Key), key.Fingerprint);
         if (!ReferenceEquals(underWay, key.Fingerprint))
         {

@@ -160,6 +160,11 @@ internal static class OpenApi
                 });
             }
 
+            if (context.ApiDescription.ActionDescriptor.EndpointMetadata.OfType<NeededRole>().Any(needed => needed.Role > Role.Viewer))
+            {
+                AddProblem(operation, StatusCodes.Status403Forbidden, "Forbidden");
+            }
+
             if (string.Equals(context.ApiDescription.HttpMethod, "POST", StringComparison.OrdinalIgnoreCase))
             {
                 AddIdempotency(operation);
@@ -183,11 +188,12 @@ internal static class OpenApi
                 Description = "Chosen by the client: for 24 hours the same request with this key gets the same answer, and does nothing a second time. A refusal is not kept.",
                 Schema = new OpenApiSchema { Type = JsonSchemaType.String, MinLength = 1, MaxLength = 255 },
             });
-            foreach ((int status, string description) in ((int, string)[])
-                [(StatusCodes.Status400BadRequest, "Bad Request"), (StatusCodes.Status409Conflict, "Conflict"), (StatusCodes.Status422UnprocessableEntity, "Unprocessable Content")])
-            {
-                operation.Responses!.TryAdd(status.ToString(CultureInfo.InvariantCulture), new OpenApiResponse { Description = description, Content = operation.Responses["401"].Content });
-            }
+            AddProblem(operation, StatusCodes.Status400BadRequest, "Bad Request");
+            AddProblem(operation, StatusCodes.Status409Conflict, "Conflict");
+            AddProblem(operation, StatusCodes.Status422UnprocessableEntity, "Unprocessable Content");
         }
+
+        private static void AddProblem(OpenApiOperation operation, int status, string description) =>
+            operation.Responses!.TryAdd(status.ToString(CultureInfo.InvariantCulture), new OpenApiResponse { Description = description, Content = operation.Responses["401"].Content });
     }
 }

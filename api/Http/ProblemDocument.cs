@@ -67,7 +67,7 @@ public static partial class Problems
         ProblemCode.Unauthenticated => StatusCodes.Status401Unauthorized,
         ProblemCode.Forbidden => StatusCodes.Status403Forbidden,
         ProblemCode.NotFound or ProblemCode.DeviceNotFound or ProblemCode.GroupNotFound or ProblemCode.BridgeNotFound
-            or ProblemCode.ContainerNotFound or ProblemCode.GuestNotFound or ProblemCode.OperationNotFound => StatusCodes.Status404NotFound,
+            or ProblemCode.ContainerNotFound or ProblemCode.GuestNotFound or ProblemCode.OperationNotFound or ProblemCode.TokenNotFound => StatusCodes.Status404NotFound,
         ProblemCode.MethodNotAllowed => StatusCodes.Status405MethodNotAllowed,
         ProblemCode.EventsGone => StatusCodes.Status410Gone,
         ProblemCode.RateLimited => StatusCodes.Status429TooManyRequests,
@@ -132,7 +132,8 @@ public static partial class Problems
         Refusal refusal = http.Response.StatusCode switch
         {
             StatusCodes.Status401Unauthorized => RequestRefusals.Unauthenticated(),
-            StatusCodes.Status403Forbidden => RequestRefusals.Forbidden(),
+            StatusCodes.Status403Forbidden => RequestRefusals.Forbidden(
+                http.User.FindFirst(System.Security.Claims.ClaimTypes.Role)?.Value ?? "none", http.GetEndpoint()?.Metadata.GetMetadata<NeededRole>()?.Role.ToString() ?? "another"),
             StatusCodes.Status404NotFound => RequestRefusals.NotFound(http.Request.Path),
             StatusCodes.Status405MethodNotAllowed => RequestRefusals.MethodNotAllowed(http.Request.Path, http.Request.Method),
             StatusCodes.Status413PayloadTooLarge => RequestRefusals.BodyTooLarge(),

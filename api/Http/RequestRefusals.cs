@@ -16,11 +16,16 @@ public static class RequestRefusals
     /// <summary>No token, or none that is known.</summary>
     public static Refusal Unauthenticated() => new(
         ProblemCode.Unauthenticated, Subject, "The request has no valid bearer token.",
-        "Send Authorization: Bearer TOKEN; the first token is in admin.token in the data directory.");
+        "Send Authorization: Bearer TOKEN; the first token is in admin.token in the data directory, and assignhub token create makes others.");
 
-    /// <summary>The token's role or project does not reach that far.</summary>
-    public static Refusal Forbidden() => new(
-        ProblemCode.Forbidden, Subject, "The token does not allow this.", "Use a token whose role and project allow it.");
+    /// <summary>The token's role does not reach that far.</summary>
+    public static Refusal Forbidden(string role, string needed) => new(
+        ProblemCode.Forbidden, Subject, $"The token's role is {role.ToLowerInvariant()}; this needs {needed.ToLowerInvariant()}.",
+        $"Use a token with the role {needed.ToLowerInvariant()}: an administrator makes one with POST /v1/tokens or assignhub token create.");
+
+    /// <summary>No such token.</summary>
+    public static Refusal TokenNotFound(string id) => new(
+        ProblemCode.TokenNotFound, $"token {id}", $"There is no token {id}.", "List the tokens at /v1/tokens.");
 
     /// <summary>No such path.</summary>
     public static Refusal NotFound(string path) => new(

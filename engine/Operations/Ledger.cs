@@ -129,6 +129,18 @@ public sealed class Ledger(IStore store, TimeProvider clock)
         }
     }
 
+    /// <summary>Writes down something that happened beside the inventory.</summary>
+    public void Tell(string kind, string subject, string actor, string? data, long? operation = null)
+    {
+        lock (_gate)
+        {
+            Write(_inventory, null, [new Event(0, clock.GetUtcNow(), kind, subject, operation, actor, data)]);
+        }
+    }
+
+    /// <summary>Wakes who waits for events: one was written by somebody else.</summary>
+    public void Announce() => Interlocked.Exchange(ref _told, NewSignal()).SetResult();
+
     /// <summary>Adds the steps of another plan to an operation, with what that plan reserves.</summary>
     public Operation Amend(Operation operation, Func<Inventory, Plan> plan)
     {
@@ -192,7 +204,7 @@ public sealed class Ledger(IStore store, TimeProvider clock)
         Volatile.Write(ref _inventory, after);
         if (events.Count > 0)
         {
-            Interlocked.Exchange(ref _told, NewSignal()).SetResult();
+            Announce();
         }
     }
 

@@ -44,6 +44,8 @@ public enum ProblemCode
     GuestNotFound,
     /// <summary>No such operation.</summary>
     OperationNotFound,
+    /// <summary>No such token.</summary>
+    TokenNotFound,
     /// <summary>The resource is no longer as the request's If-Match has it.</summary>
     PreconditionFailed,
     /// <summary>The Idempotency-Key was used for another request.</summary>

@@ -7,6 +7,8 @@ using AssignHub.Api;
 using AssignHub.Engine.Pci;
 using AssignHub.Synthetic;
 using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Routing;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace AssignHub.Tests.Api;
 
@@ -33,6 +35,8 @@ public sealed class Hub : IAsyncLifetime
     public string Data { get; } = Directory.CreateTempSubdirectory("assignhub-api-").FullName;
 
     public string Database => Path.Combine(Data, "assignhub.db");
+
+    public IEnumerable<RouteEndpoint> Routes => _app!.Services.GetRequiredService<EndpointDataSource>().Endpoints.OfType<RouteEndpoint>();
 
     public Uri Url { get; private set; } = null!;
 

@@ -153,7 +153,7 @@ public sealed class IdempotencyTests : IAsyncLifetime
     }
 
     private async Task<string> TokenNameAsync() =>
-        AssignHub.Api.Http.AdminToken.NameOf((await File.ReadAllTextAsync(Path.Combine(_hub.Data, "admin.token"))).Trim());
+        AssignHub.Api.Tokens.Secret.HashOf((await File.ReadAllTextAsync(Path.Combine(_hub.Data, "admin.token"))).Trim());
 
     private async Task<string[]> KindsAsync() =>
         [.. (await _hub.SendAsync("GET", "/v1/operations?limit=500")).Body!["items"]!.AsArray().Select(operation => (string)operation!["kind"]!).Where(kind => kind != "claimGroup")];
