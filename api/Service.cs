@@ -10,6 +10,7 @@ using AssignHub.Api.Guests;
 using AssignHub.Api.Health;
 using AssignHub.Api.Hosts;
 using AssignHub.Api.Http;
+using AssignHub.Api.Metrics;
 using AssignHub.Api.Operations;
 using AssignHub.Api.Tokens;
 using AssignHub.Db;
@@ -49,6 +50,8 @@ public static class Service
         AddEngine(builder.Services, settings);
         AddHttp(builder.Services, settings);
         WebApplication app = builder.Build();
+        // Listens from the first request on.
+        app.Services.GetRequiredService<Prometheus>();
         app.UseExceptionHandler(handler => handler.Run(Problems.OnExceptionAsync));
         app.UseStatusCodePages(context => Problems.OnStatusAsync(context.HttpContext));
         app.UseSwaggerUI(page =>
@@ -95,7 +98,7 @@ public static class Service
         services.AddSingleton<IStore>(_ => new Store(database, HostName(proc)));
         services.AddSingleton(provider => new Answers(database, HostName(proc), provider.GetRequiredService<TimeProvider>()));
         services.AddSingleton(provider => new Db.Tokens(database, HostName(proc), provider.GetRequiredService<TimeProvider>()));
-        services.AddSingleton<GuestSupervisor>().AddSingleton<Ledger>().AddSingleton<Observer>().AddSingleton<StepRunner>()
+        services.AddSingleton<GuestSupervisor>().AddSingleton<Measures>().AddSingleton<Ledger>().AddSingleton<Observer>().AddSingleton<StepRunner>()
             .AddSingleton<Coordinator>().AddSingleton<Reconciler>();
         services.AddHostedService<Recovery>();
     }
@@ -105,7 +108,7 @@ public static class Service
 
     private static void AddHttp(IServiceCollection services, Settings settings)
     {
-        services.AddSingleton<ChangeEndpoints>().AddSingleton<EventStreams>().AddSingleton<TokenBook>().AddSingleton<Denials>().AddSingleton(_ => AdminToken.ReadOrCreate(settings.Data));
+        services.AddSingleton<ChangeEndpoints>().AddSingleton<EventStreams>().AddSingleton<TokenBook>().AddSingleton<Denials>().AddSingleton<Prometheus>().AddSingleton<Readiness>().AddSingleton(_ => AdminToken.ReadOrCreate(settings.Data));
         services.ConfigureHttpJsonOptions(json =>
         {
             json.SerializerOptions.TypeInfoResolverChain.Insert(0, ApiJson.Wire);
@@ -133,6 +136,7 @@ public static class Service
         EventEndpoints.Map(v1);
         TokenEndpoints.Map(v1);
         HealthEndpoints.Map(app);
+        MetricsEndpoint.Map(app);
         var document = new Lazy<Task<string>>(() => OpenApi.WriteAsync(app.Services));
         app.MapGet("/openapi.yaml", async () => TypedResults.Text(await document.Value.ConfigureAwait(false), "application/yaml")).AllowAnonymous().ExcludeFromDescription();
         app.MapGet("/", () => TypedResults.Redirect("/swagger")).AllowAnonymous().ExcludeFromDescription();

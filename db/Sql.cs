@@ -98,6 +98,12 @@ internal static class Sql
 
     public const string TouchToken = "UPDATE tokens SET last_used_at = @LastUsedAt WHERE host = @Host AND id = @Id";
 
+    /// <summary>Touches pages, and leaves them as they were.</summary>
+    public const string Probe = """
+        INSERT INTO answers (host, token, key, fingerprint, created_at) VALUES (@Host, '', 'probe', '', '');
+        DELETE FROM answers WHERE host = @Host AND token = '' AND key = 'probe';
+        """;
+
     public const string FindAnswer = "SELECT fingerprint, operation, answer FROM answers WHERE host = @Host AND token = @Token AND key = @Key";
 
     public const string PutAnswer = """

@@ -15,6 +15,8 @@ public sealed class Store : IStore
     /// <summary>How many events are kept, the newest ones; older ones go some at a time.</summary>
     public const int EventsKept = 100_000;
 
+    private const int ProbeTimeoutSeconds = 3;
+
     private readonly string _host;
     private readonly string _path;
     private readonly SqliteConnection _writer;
@@ -87,6 +89,15 @@ public sealed class Store : IStore
         {
             throw new StoreConflictException("The store's schema forbids this: a group has at most one container, a device at most one container and guest.", error);
         }
+    }
+
+    /// <inheritdoc/>
+    public void Probe()
+    {
+        using SqliteConnection connection = Sqlite.Open(_path, ProbeTimeoutSeconds);
+        using SqliteTransaction transaction = connection.BeginTransaction();
+        connection.Execute(Sql.Probe, new { Host = _host }, transaction);
+        transaction.Commit();
     }
 
     /// <inheritdoc/>

@@ -7,6 +7,7 @@ using System.Text.Json;
 using AssignHub.Api.Http;
 using AssignHub.Api.Tokens;
 using AssignHub.Engine.Operations;
+using Microsoft.AspNetCore.Http.Features;
 
 namespace AssignHub.Api.Events;
 
@@ -28,6 +29,9 @@ public sealed class EventStreams(IStore store, Ledger ledger, Observer observer,
 
     private readonly ConcurrentDictionary<string, int> _open = new(StringComparer.Ordinal);
 
+    /// <summary>How many are followed now.</summary>
+    public int Open => _open.Values.Sum();
+
     /// <summary>Answers with all events after one, and goes on with those to come.</summary>
     /// <param name="http">The request.</param>
     /// <param name="after">The last event that the client has.</param>
@@ -42,6 +46,12 @@ public sealed class EventStreams(IStore store, Ledger ledger, Observer observer,
 
         try
         {
+            if (http.Features.Get<IHttpMetricsTagsFeature>() is { } measured)
+            {
+                // It lasts as long as the client likes, which says nothing of how quick the service is.
+                measured.MetricsDisabled = true;
+            }
+
             http.Response.ContentType = "text/event-stream";
             http.Response.Headers.CacheControl = "no-store";
             // nginx would hold events back until a buffer is full.

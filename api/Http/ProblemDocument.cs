@@ -89,11 +89,11 @@ public static partial class Problems
         // A field that only the rules can judge is told as one that is malformed.
         ImmutableSortedDictionary<string, string[]> errors = refusals.Where(refusal => refusal.Code == ProblemCode.ValidationFailed)
             .GroupBy(refusal => refusal.Subject).ToImmutableSortedDictionary(field => field.Key, field => field.Select(refusal => refusal.Message).ToArray());
-        return Answer(Document(http, first.Code, detail) with { Refusals = refusals, Errors = errors.IsEmpty ? null : errors });
+        return Answer(http, Document(http, first.Code, detail) with { Refusals = refusals, Errors = errors.IsEmpty ? null : errors });
     }
 
     /// <summary>The answer to a change that failed on its way.</summary>
-    public static IResult Failed(HttpContext http, Problem problem) => Answer(Document(http, problem.Code, problem.Detail) with
+    public static IResult Failed(HttpContext http, Problem problem) => Answer(http, Document(http, problem.Code, problem.Detail) with
     {
         Refusals = problem.Refusals,
         Operation = problem.Operation,
@@ -123,7 +123,7 @@ public static partial class Problems
             LogFailure(http.RequestServices.GetRequiredService<ILoggerFactory>().CreateLogger(typeof(Problems)), error, http.Request.Method, http.Request.Path, document.TraceId);
         }
 
-        await Answer(document).ExecuteAsync(http).ConfigureAwait(false);
+        await Answer(http, document).ExecuteAsync(http).ConfigureAwait(false);
     }
 
     /// <summary>The bodies of answers that the framework gives without one.</summary>
@@ -140,7 +140,7 @@ public static partial class Problems
             StatusCodes.Status415UnsupportedMediaType => RequestRefusals.UnsupportedMediaType(),
             _ => RequestRefusals.Malformed("The request is malformed."),
         };
-        return Answer(Document(http, refusal) with { Status = http.Response.StatusCode }).ExecuteAsync(http);
+        return Answer(http, Document(http, refusal) with { Status = http.Response.StatusCode }).ExecuteAsync(http);
     }
 
     private static ProblemDocument Document(HttpContext http, Refusal refusal) => Document(http, refusal.Code, refusal.Message) with { Refusals = [refusal] };
@@ -155,8 +155,16 @@ public static partial class Problems
         TraceId = Activity.Current?.TraceId.ToHexString() ?? http.TraceIdentifier,
     };
 
-    private static IResult Answer(ProblemDocument document) =>
-        TypedResults.Json(document, ApiJson.Wire.ProblemDocument, "application/problem+json", document.Status);
+    private static IResult Answer(HttpContext http, ProblemDocument document)
+    {
+        var measures = http.RequestServices.GetRequiredService<Measures>();
+        foreach (ProblemCode code in document.Refusals.Select(refusal => refusal.Code).DefaultIfEmpty(document.Code))
+        {
+            measures.Refused(NameOf(code));
+        }
+
+        return TypedResults.Json(document, ApiJson.Wire.ProblemDocument, "application/problem+json", document.Status);
+    }
 
     private static string NameOf(ProblemCode code) => JsonNamingPolicy.SnakeCaseLower.ConvertName(code.ToString());
 

@@ -9,8 +9,7 @@ namespace AssignHub.Api.Tokens;
 /// <summary>Whom a token stands for.</summary>
 /// <param name="Name">The actor in operations and events.</param>
 /// <param name="Role">What it may do.</param>
-/// <param name="Hash">What the token is known by.</param>
-public sealed record Bearer(string Name, Role Role, string Hash);
+public sealed record Bearer(string Name, Role Role);
 
 /// <summary>Knows every token, with those that the command line adds and revokes while the service runs.</summary>
 /// <param name="tokens">The store's.</param>
@@ -30,7 +29,7 @@ public sealed partial class TokenBook(Db.Tokens tokens, AdminToken admin, TimePr
     {
         if (admin.Matches(token))
         {
-            return new Bearer("admin", Role.Admin, Secret.HashOf(token));
+            return new Bearer("admin", Role.Admin);
         }
 
         Page page = Current();
@@ -40,7 +39,7 @@ public sealed partial class TokenBook(Db.Tokens tokens, AdminToken admin, TimePr
         }
 
         NoteUse(found);
-        return new Bearer(found.Name, Enum.Parse<Role>(found.Role, ignoreCase: true), found.Hash);
+        return new Bearer(found.Name, Enum.Parse<Role>(found.Role, ignoreCase: true));
     }
 
     /// <summary>Has the next request read the store again: this service has just changed it.</summary>

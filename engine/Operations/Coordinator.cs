@@ -14,7 +14,7 @@ namespace AssignHub.Engine.Operations;
 public sealed record Submission(Decision Decision, Operation? Operation, ImmutableArray<long> InTheWay);
 
 /// <summary>Takes changes in and sees them through. Deciding is serial; executing is parallel, except on the same subjects.</summary>
-public sealed partial class Coordinator(Ledger ledger, Observer observer, StepRunner runner, TimeProvider clock, ILogger<Coordinator> logger)
+public sealed partial class Coordinator(Ledger ledger, Observer observer, StepRunner runner, Measures measures, TimeProvider clock, ILogger<Coordinator> logger)
 {
     /// <summary>How long a change waits for others that hold what it needs.</summary>
     public static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
@@ -218,15 +218,19 @@ public sealed partial class Coordinator(Ledger ledger, Observer observer, StepRu
         }
 
         StepOutcome outcome;
+        long begun = clock.GetTimestamp();
         try
         {
             outcome = await runner.RunAsync(step.Step, cancel).ConfigureAwait(false);
         }
         catch (Exception error) when (StepFailures.Explain(error, step.Step) is { } problem)
         {
+            measures.Ended(step.Step, clock.GetElapsedTime(begun), succeeded: false);
             LogStepFailed(logger, error, operation.Id, step.Step.Action, step.Step.Subject);
             return Failed(operation, index, step, problem);
         }
+
+        measures.Ended(step.Step, clock.GetElapsedTime(begun), succeeded: true);
 
         // That this step is done and that the next is about to be done is written at once: a write less a step.
         DateTimeOffset now = clock.GetUtcNow();

@@ -21,6 +21,9 @@ public interface IStore : IDisposable
     /// <exception cref="StoreConflictException">The schema forbids it: a second container for a group, a device in two containers.</exception>
     void Write(Inventory before, Inventory after, Operation? operation, IReadOnlyList<Event> events, RequestKey? key = null);
 
+    /// <summary>Writes something and takes it back, to find out whether the store can be written; the exception says why not.</summary>
+    void Probe();
+
     /// <summary>One operation, or null.</summary>
     Operation? FindOperation(long id);
 

@@ -11,7 +11,7 @@ namespace AssignHub.Engine.Operations;
 /// Holds what was asked for and what is under way. A change is decided and journaled in one critical section, so that two
 /// requests cannot both be told yes; the store's schema is the second lock.
 /// </summary>
-public sealed class Ledger(IStore store, TimeProvider clock)
+public sealed class Ledger(IStore store, Measures measures, TimeProvider clock)
 {
     private readonly Lock _gate = new();
     private readonly Dictionary<string, long> _held = new(StringComparer.Ordinal);
@@ -172,6 +172,7 @@ public sealed class Ledger(IStore store, TimeProvider clock)
                 _running.TryRemove(operation.Id, out running);
             }
 
+            measures.Ended(operation);
             Interlocked.Exchange(ref _released, NewSignal()).SetResult();
             running?.Finished.TrySetResult(operation);
         }

@@ -15,6 +15,11 @@ public sealed partial class Reconciler(
     private const string Actor = "assignhub";
     private static readonly TimeSpan Interval = TimeSpan.FromSeconds(5);
 
+    private long _lastRound = clock.GetUtcNow().UtcTicks;
+
+    /// <summary>When it last began a round.</summary>
+    public DateTimeOffset LastRound => new(Interlocked.Read(ref _lastRound), TimeSpan.Zero);
+
     /// <summary>Loads the store, observes the host and takes up what was under way.</summary>
     public async Task RecoverAsync(CancellationToken cancellation)
     {
@@ -51,6 +56,7 @@ public sealed partial class Reconciler(
         using var timer = new PeriodicTimer(Interval, clock);
         while (await timer.WaitForNextTickAsync(cancellation).ConfigureAwait(false))
         {
+            Interlocked.Exchange(ref _lastRound, clock.GetUtcNow().UtcTicks);
             try
             {
                 observer.Scan();
