@@ -132,6 +132,20 @@ public sealed class AccessTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Stream_OfARevokedToken_Ends()
+    {
+        (_, JsonNode? made) = await _hub.SendAsync("POST", "/v1/tokens", """{ "name": "listener", "role": "viewer" }""");
+        using HttpClient client = ClientWith((string)made!["token"]!);
+        using var request = new HttpRequestMessage(HttpMethod.Get, "/v1/events");
+        request.Headers.Accept.Add(new MediaTypeWithQualityHeaderValue("text/event-stream"));
+        using HttpResponseMessage answer = await client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead);
+
+        await _hub.SendAsync("DELETE", $"/v1/tokens/{made["id"]}");
+
+        Assert.DoesNotContain("tokenRevoked", await answer.Content.ReadAsStringAsync().WaitAsync(TimeSpan.FromSeconds(10)), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Token_PastItsTime_IsUnknown()
     {
         string secret = await CreateAsync("brief", Role.Viewer, DateTimeOffset.UtcNow.AddSeconds(3));

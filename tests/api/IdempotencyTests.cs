@@ -88,17 +88,30 @@ public sealed class IdempotencyTests : IAsyncLifetime
     public async Task Key_OlderThanADay_IsForgotten()
     {
         await SendAsync(Reset, "", "k1");
-        await using (var connection = new SqliteConnection($"Data Source={_hub.Database}"))
-        {
-            await connection.OpenAsync();
-            await using SqliteCommand age = connection.CreateCommand();
-            age.CommandText = $"UPDATE answers SET created_at = '{DateTimeOffset.UtcNow - Answers.Kept - TimeSpan.FromMinutes(1):yyyy-MM-ddTHH:mm:ss.fffffffZ}'";
-            Assert.Equal(1, await age.ExecuteNonQueryAsync());
-        }
+        await UpdateAsync($"created_at = '{DateTimeOffset.UtcNow - Answers.Kept - TimeSpan.FromMinutes(1):yyyy-MM-ddTHH:mm:ss.fffffffZ}'");
 
         await SendAsync(Reset, "", "k1");
 
         Assert.Equal(["resetDevice", "resetDevice"], await KindsAsync());
+    }
+
+    [Theory]
+    [InlineData("wait=30", 200)]
+    [InlineData(null, 202)]
+    public async Task Post_WhoseAnswerWasNotWritten_IsAnsweredFromItsOperation(string? prefer, int wanted)
+    {
+        Seen first = await SendAsync(Reset, "", "k1", prefer);
+        await WaitAsync();
+        await _hub.StopAsync();
+        await UpdateAsync("answer = NULL");
+        await _hub.StartAsync();
+
+        Seen again = await SendAsync(Reset, "", "k1", prefer);
+        Seen onceMore = await SendAsync(Reset, "", "k1", prefer);
+
+        Assert.Equal((wanted, wanted, first.Location), (first.Status, again.Status, again.Location));
+        Assert.Equal(again, onceMore);
+        Assert.Equal(["resetDevice"], await KindsAsync());
     }
 
     [Fact]
@@ -150,6 +163,22 @@ public sealed class IdempotencyTests : IAsyncLifetime
         request.Headers.Add("Prefer", "wait=30");
         using HttpResponseMessage answer = await client.SendAsync(request);
         return new Seen((int)answer.StatusCode, answer.Headers.Location?.ToString(), answer.Headers.ETag?.Tag, await answer.Content.ReadAsStringAsync());
+    }
+
+    private async Task WaitAsync()
+    {
+        string id = (string)(await _hub.SendAsync("GET", "/v1/operations?limit=1")).Body!["items"]![0]!["id"]!;
+        await _hub.SendAsync("GET", $"/v1/operations/{id}?wait=30");
+    }
+
+    /// <summary>Changes the one row of answers in the database.</summary>
+    private async Task UpdateAsync(string assignment)
+    {
+        await using var connection = new SqliteConnection($"Data Source={_hub.Database}");
+        await connection.OpenAsync();
+        await using SqliteCommand update = connection.CreateCommand();
+        update.CommandText = $"UPDATE answers SET {assignment}";
+        Assert.Equal(1, await update.ExecuteNonQueryAsync());
     }
 
     private async Task<string> TokenNameAsync() =>
