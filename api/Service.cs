@@ -10,7 +10,9 @@ using AssignHub.Api.Guests;
 using AssignHub.Api.Health;
 using AssignHub.Api.Hosts;
 using AssignHub.Api.Http;
+using AssignHub.Api.Metrics;
 using AssignHub.Api.Operations;
+using AssignHub.Api.Tokens;
 using AssignHub.Db;
 using AssignHub.Engine.Desired;
 using AssignHub.Engine.Guests;
@@ -25,7 +27,11 @@ namespace AssignHub.Api;
 /// <summary>Builds the web application.</summary>
 public static class Service
 {
-    private const long LargestBodyBytes = 1 << 20;
+    /// <summary>The database, in the data directory.</summary>
+    public const string DatabaseFile = "assignhub.db";
+
+    /// <summary>The longest body that is read.</summary>
+    public const int LargestBodyBytes = 1 << 20;
     private static readonly TimeSpan KernelDeadline = TimeSpan.FromSeconds(20);
 
     /// <summary>Builds it. Nothing of the host is touched before it starts.</summary>
@@ -44,6 +50,8 @@ public static class Service
         AddEngine(builder.Services, settings);
         AddHttp(builder.Services, settings);
         WebApplication app = builder.Build();
+        // Listens from the first request on.
+        app.Services.GetRequiredService<Prometheus>();
         app.UseExceptionHandler(handler => handler.Run(Problems.OnExceptionAsync));
         app.UseStatusCodePages(context => Problems.OnStatusAsync(context.HttpContext));
         app.UseSwaggerUI(page =>
@@ -57,6 +65,7 @@ public static class Service
         app.UseRouting();
         app.UseAuthentication();
         app.UseAuthorization();
+        app.UseMiddleware<Idempotency>();
         MapEndpoints(app);
         // Said aloud, so that the endpoints are known, and the document can be written, before the service starts.
         app.UseEndpoints(_ => { });
@@ -97,19 +106,21 @@ public static class Service
             : new LinuxKernel(host, KernelDeadline, provider.GetRequiredService<TimeProvider>()));
         services.AddSingleton(provider => new GuestProcesses(
             Path.Combine(settings.Data, "guests"), host.ProcRoot, provider.GetRequiredService<TimeProvider>(), provider.GetRequiredService<ILogger<GuestProcesses>>()));
-        services.AddSingleton<IStore>(_ =>
-        {
-            string hostname = File.ReadAllText(Path.Combine(host.ProcRoot, "sys/kernel/hostname")).Trim();
-            return new Store(Path.Combine(settings.Data, "assignhub.db"), hostname);
-        });
-        services.AddSingleton<GuestSupervisor>().AddSingleton<Ledger>().AddSingleton<Observer>().AddSingleton<StepRunner>()
+        string database = Path.Combine(settings.Data, DatabaseFile);
+        services.AddSingleton<IStore>(_ => new Store(database, HostName(host.ProcRoot)));
+        services.AddSingleton(provider => new Answers(database, HostName(host.ProcRoot), provider.GetRequiredService<TimeProvider>()));
+        services.AddSingleton(provider => new Db.Tokens(database, HostName(host.ProcRoot), provider.GetRequiredService<TimeProvider>()));
+        services.AddSingleton<GuestSupervisor>().AddSingleton<Measures>().AddSingleton<Ledger>().AddSingleton<Observer>().AddSingleton<StepRunner>()
             .AddSingleton<Coordinator>().AddSingleton<Reconciler>();
         services.AddHostedService<Recovery>();
     }
 
+    /// <summary>The host's name, as every row and resource carries it.</summary>
+    public static string HostName(string proc) => File.ReadAllText(Path.Combine(proc, "sys/kernel/hostname")).Trim();
+
     private static void AddHttp(IServiceCollection services, Settings settings)
     {
-        services.AddSingleton<ChangeEndpoints>().AddSingleton(_ => AdminToken.ReadOrCreate(settings.Data));
+        services.AddSingleton<ChangeEndpoints>().AddSingleton<EventStreams>().AddSingleton<TokenBook>().AddSingleton<Denials>().AddSingleton<Prometheus>().AddSingleton<Readiness>().AddSingleton(_ => AdminToken.ReadOrCreate(settings.Data));
         services.ConfigureHttpJsonOptions(json =>
         {
             json.SerializerOptions.TypeInfoResolverChain.Insert(0, ApiJson.Wire);
@@ -120,7 +131,7 @@ public static class Service
         });
         services.AddEndpointsApiExplorer().AddSwaggerGen(OpenApi.Configure);
         services.AddAuthentication(BearerHandler.SchemeName).AddScheme<AuthenticationSchemeOptions, BearerHandler>(BearerHandler.SchemeName, null);
-        services.AddAuthorization();
+        services.AddRoles();
     }
 
     private static void MapEndpoints(WebApplication app)
@@ -135,9 +146,11 @@ public static class Service
         GuestEndpoints.Map(v1);
         OperationEndpoints.Map(v1);
         EventEndpoints.Map(v1);
+        TokenEndpoints.Map(v1);
         HealthEndpoints.Map(app);
+        MetricsEndpoint.Map(app);
         var document = new Lazy<Task<string>>(() => OpenApi.WriteAsync(app.Services));
-        app.MapGet("/openapi.yaml", async () => TypedResults.Text(await document.Value.ConfigureAwait(false), "application/yaml")).ExcludeFromDescription();
-        app.MapGet("/", () => TypedResults.Redirect("/swagger")).ExcludeFromDescription();
+        app.MapGet("/openapi.yaml", async () => TypedResults.Text(await document.Value.ConfigureAwait(false), "application/yaml")).AllowAnonymous().ExcludeFromDescription();
+        app.MapGet("/", () => TypedResults.Redirect("/swagger")).AllowAnonymous().ExcludeFromDescription();
     }
 }

@@ -20,7 +20,7 @@ internal static class Sql
 
     public const string LastOperation = "SELECT coalesce(max(id), 0) FROM operations WHERE host = @Host";
 
-    public const string LastEvent = "SELECT coalesce(max(id), 0) FROM events WHERE host = @Host";
+    public const string EventSpan = "SELECT coalesce(min(id), 0) AS oldest, coalesce(max(id), 0) AS newest FROM events WHERE host = @Host";
 
     public const string FindOperation = "SELECT * FROM operations WHERE host = @Host AND id = @Id";
 
@@ -85,8 +85,40 @@ internal static class Sql
           warnings = excluded.warnings, finished_at = excluded.finished_at
         """;
 
+    public const string Tokens = "SELECT * FROM tokens WHERE host = @Host ORDER BY name";
+
+    public const string FindToken = "SELECT * FROM tokens WHERE host = @Host AND id = @Id";
+
+    public const string AddToken = """
+        INSERT INTO tokens (host, id, name, role, hash, created_at, expires_at, last_used_at)
+        VALUES (@Host, @Id, @Name, @Role, @Hash, @CreatedAt, @ExpiresAt, @LastUsedAt)
+        """;
+
+    public const string DropToken = "DELETE FROM tokens WHERE host = @Host AND id = @Id";
+
+    public const string TouchToken = "UPDATE tokens SET last_used_at = @LastUsedAt WHERE host = @Host AND id = @Id";
+
+    /// <summary>Touches pages, and leaves them as they were.</summary>
+    public const string Probe = """
+        INSERT INTO answers (host, token, key, fingerprint, created_at) VALUES (@Host, '', 'probe', '', '');
+        DELETE FROM answers WHERE host = @Host AND token = '' AND key = 'probe';
+        """;
+
+    public const string FindAnswer = "SELECT fingerprint, operation, answer FROM answers WHERE host = @Host AND token = @Token AND key = @Key";
+
+    public const string PutAnswer = """
+        INSERT INTO answers (host, token, key, fingerprint, operation, answer, created_at)
+        VALUES (@Host, @Token, @Key, @Fingerprint, @Operation, @Answer, @CreatedAt)
+        ON CONFLICT (host, token, key) DO UPDATE SET answer = excluded.answer
+        """;
+
+    public const string DropAnswers = "DELETE FROM answers WHERE host = @Host AND created_at < @Before";
+
     public const string AddEvent = """
         INSERT INTO events (host, id, time, kind, subject, operation, actor, data)
-        VALUES (@Host, @Id, @Time, @Kind, @Subject, @Operation, @Actor, @Data)
+        SELECT @Host, coalesce(max(id), 0) + 1, @Time, @Kind, @Subject, @Operation, @Actor, @Data FROM events WHERE host = @Host
+        RETURNING id
         """;
+
+    public const string DropEvents = "DELETE FROM events WHERE host = @Host AND id <= @Until";
 }

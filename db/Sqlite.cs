@@ -14,13 +14,15 @@ internal static class Sqlite
     private const int Constraint = 19;
 
     /// <summary>Opens a connection with foreign keys, write-ahead log and full durability: an answered claim survives a power cut.</summary>
-    public static SqliteConnection Open(string path)
+    /// <param name="path">The file.</param>
+    /// <param name="timeoutSeconds">How long a statement waits for another's write.</param>
+    public static SqliteConnection Open(string path, int timeoutSeconds = 10)
     {
         var connection = new SqliteConnection(new SqliteConnectionStringBuilder
         {
             DataSource = path,
             ForeignKeys = true,
-            DefaultTimeout = 10,
+            DefaultTimeout = timeoutSeconds,
         }.ToString());
         connection.Open();
         connection.Execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;");

@@ -12,6 +12,11 @@ namespace AssignHub.Db;
 /// <summary>Keeps the inventory and journal of one host in a SQLite file.</summary>
 public sealed class Store : IStore
 {
+    /// <summary>How many events are kept, the newest ones; older ones go some at a time.</summary>
+    public const int EventsKept = 100_000;
+
+    private const int ProbeTimeoutSeconds = 3;
+
     private readonly string _host;
     private readonly string _path;
     private readonly SqliteConnection _writer;
@@ -52,12 +57,11 @@ public sealed class Store : IStore
         return new StoreContents(
             inventory,
             [.. reader.Query<OperationRow>(Sql.UnfinishedOperations, key).Select(row => row.ToOperation())],
-            reader.ExecuteScalar<long>(Sql.LastOperation, key),
-            reader.ExecuteScalar<long>(Sql.LastEvent, key));
+            reader.ExecuteScalar<long>(Sql.LastOperation, key));
     }
 
     /// <inheritdoc/>
-    public void Write(Inventory before, Inventory after, Operation? operation, IReadOnlyList<Event> events)
+    public void Write(Inventory before, Inventory after, Operation? operation, IReadOnlyList<Event> events, RequestKey? key = null)
     {
         try
         {
@@ -71,10 +75,13 @@ public sealed class Store : IStore
                 _writer.Execute(Sql.PutOperation, OperationRow.From(_host, operation), transaction);
             }
 
-            foreach (Event happened in events)
+            if (key is not null)
             {
-                _writer.Execute(Sql.AddEvent, EventRow.From(_host, happened), transaction);
+                _writer.Execute(Sql.PutAnswer,
+                    new { Host = _host, key.Token, key.Key, key.Fingerprint, Operation = operation?.Id, Answer = (string?)null, CreatedAt = Text.Time(operation!.CreatedAt) }, transaction);
             }
+
+            EventLog.Add(_host, events, transaction);
 
             transaction.Commit();
         }
@@ -82,6 +89,15 @@ public sealed class Store : IStore
         {
             throw new StoreConflictException("The store's schema forbids this: a group has at most one container, a device at most one container and guest.", error);
         }
+    }
+
+    /// <inheritdoc/>
+    public void Probe()
+    {
+        using SqliteConnection connection = Sqlite.Open(_path, ProbeTimeoutSeconds);
+        using SqliteTransaction transaction = connection.BeginTransaction();
+        connection.Execute(Sql.Probe, new { Host = _host }, transaction);
+        transaction.Commit();
     }
 
     /// <inheritdoc/>
@@ -103,6 +119,13 @@ public sealed class Store : IStore
     {
         using SqliteConnection reader = Sqlite.Open(_path);
         return [.. reader.Query<EventRow>(Sql.ListEvents, new { Host = _host, After = after, Limit = limit }).Select(row => row.ToEvent())];
+    }
+
+    /// <inheritdoc/>
+    public (long Oldest, long Newest) EventSpan()
+    {
+        using SqliteConnection reader = Sqlite.Open(_path);
+        return reader.QuerySingle<(long, long)>(Sql.EventSpan, new { Host = _host });
     }
 
     /// <inheritdoc/>

@@ -62,11 +62,11 @@ internal static class BridgeEndpoints
     public static void Map(RouteGroupBuilder v1)
     {
         RouteGroupBuilder bridges = v1.MapGroup("/bridges").WithTags("Hardware");
-        bridges.MapGet("", List).WithName("listBridges").WithSummary("List the PCI bridges")
+        bridges.MapGet("", List).NeedsRole(Role.Viewer).WithName("listBridges").WithSummary("List the PCI bridges")
             .Produces<Page<BridgeResource>>().WithParameters(Parameters.Paging).WithProblems(ProblemCode.ValidationFailed);
-        bridges.MapGet("/{address}", Get).WithName("getBridge").WithSummary("Get a bridge")
+        bridges.MapGet("/{address}", Get).NeedsRole(Role.Viewer).WithName("getBridge").WithSummary("Get a bridge")
             .Produces<BridgeResource>().WithProblems(ProblemCode.ValidationFailed, ProblemCode.BridgeNotFound);
-        bridges.MapPost("/{address}/reset", ResetAsync).WithName("resetBridge").WithSummary("Reset everything below a bridge")
+        bridges.MapPost("/{address}/reset", ResetAsync).NeedsRole(Role.Operator).WithName("resetBridge").WithSummary("Reset everything below a bridge")
             .WithDescription("Refused while a device below is the host's, a running guest's or a foreign process's. Afterwards each device has to answer, or it is quarantined. "
                 + "With evict the devices of running guests are unplugged before and plugged back after.")
             .WithParameters(Parameters.Evict).ProducesChange<BridgeResource>().WithProblems(ProblemCode.ValidationFailed, ProblemCode.BridgeNotFound, ProblemCode.ResetBlocked);

@@ -10,7 +10,9 @@ internal static class CommandLine
     private static readonly Option<string> Proc = new("--proc") { Description = "the /proc of a synthetic host", HelpName = "DIR" };
     private static readonly Option<string> Data = new("--data") { Description = "database, guest runtime files and the first token (/var/lib/assignhub)", HelpName = "DIR" };
 
-    public static RootCommand Build() => new("AssignHub hands PCI devices to virtual machines.") { Serve(), Doctor(), Scan(), OpenApi() };
+    private static readonly Option<string> RecursiveProc = new("--proc") { Description = Proc.Description, HelpName = "DIR", Recursive = true };
+
+    public static RootCommand Build() => new("AssignHub hands PCI devices to virtual machines.") { Serve(), Doctor(), Scan(), Token(), OpenApi() };
 
     private static Command Serve()
     {
@@ -56,6 +58,23 @@ internal static class CommandLine
         var command = new Command("scan", "Show the host's groups, and what is assignable and why not") { json, Sysfs, Proc };
         command.SetAction(parsed => ScanCommand.Run(parsed.GetValue(Sysfs), parsed.GetValue(Proc), parsed.GetValue(json)));
         return command;
+    }
+
+    private static Command Token()
+    {
+        var data = new Option<string>("--data") { Description = "the service's data directory (/var/lib/assignhub)", HelpName = "DIR", Recursive = true };
+        var name = new Option<string>("--name") { Description = "whose it is, or what for", Required = true };
+        var role = new Option<Http.Role>("--role") { Description = "viewer, operator or admin", Required = true };
+        var lifetime = new Option<int?>("--expires-in-seconds") { Description = "when it ends by itself; never if left out", HelpName = "N" };
+        var which = new Argument<string>("token") { Description = "its name or id" };
+        string Data(ParseResult parsed) => parsed.GetValue(data) ?? Settings.Read().Data;
+        var create = new Command("create", "Make a token, and show it this once") { name, role, lifetime };
+        create.SetAction(parsed => TokenCommand.Create(Data(parsed), parsed.GetValue(RecursiveProc), parsed.GetValue(name)!, parsed.GetValue(role), parsed.GetValue(lifetime)));
+        var list = new Command("list", "Show the tokens that there are");
+        list.SetAction(parsed => TokenCommand.List(Data(parsed), parsed.GetValue(RecursiveProc)));
+        var revoke = new Command("revoke", "End a token") { which };
+        revoke.SetAction(parsed => TokenCommand.Revoke(Data(parsed), parsed.GetValue(RecursiveProc), parsed.GetValue(which)!));
+        return new Command("token", "Make, show and revoke tokens; the service may run meanwhile") { create, list, revoke, data, RecursiveProc };
     }
 
     private static Command OpenApi()

@@ -4,7 +4,8 @@ namespace AssignHub.Api.Cli;
 
 internal static class ServeCommand
 {
-    private const UnixFileMode DataMode = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute | UnixFileMode.GroupExecute | UnixFileMode.OtherExecute;
+    /// <summary>Of the data directory.</summary>
+    public const UnixFileMode DataMode = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute | UnixFileMode.GroupExecute | UnixFileMode.OtherExecute;
 
     public static async Task<int> RunAsync(Func<Settings, Settings> options, CancellationToken cancellation)
     {

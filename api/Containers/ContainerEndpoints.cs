@@ -74,20 +74,20 @@ internal static class ContainerEndpoints
     public static void Map(RouteGroupBuilder v1)
     {
         RouteGroupBuilder containers = v1.MapGroup("/containers").WithTags("Claims");
-        containers.MapGet("", List).WithName("listContainers").WithSummary("List the containers")
+        containers.MapGet("", List).NeedsRole(Role.Viewer).WithName("listContainers").WithSummary("List the containers")
             .Produces<Page<ContainerResource>>().WithParameters(Parameters.Paging, Parameters.Filters("guest", "state")).WithProblems(ProblemCode.ValidationFailed);
-        containers.MapPost("", ClaimAsync).WithName("claimGroup").WithSummary("Claim a group")
+        containers.MapPost("", ClaimAsync).NeedsRole(Role.Operator).WithName("claimGroup").WithSummary("Claim a group")
             .WithDescription("Takes the whole group off its host drivers and proves the claim against the kernel. Every reason against it is named, and then nothing was touched.")
             .Accepts<ContainerRequest>("application/json").ProducesChange<ContainerResource>(StatusCodes.Status201Created)
             .WithProblems(ProblemCode.ValidationFailed, ProblemCode.GroupNotFound, ProblemCode.GroupOwned);
-        containers.MapGet("/{id}", Get).WithName("getContainer").WithSummary("Get a container")
-            .Produces<ContainerResource>().WithProblems(ProblemCode.ContainerNotFound);
-        containers.MapDelete("/{id}", ReleaseAsync).WithName("releaseContainer").WithSummary("Release a group")
+        containers.MapGet("/{id}", Get).NeedsRole(Role.Viewer).WithName("getContainer").WithSummary("Get a container")
+            .ProducesTagged<ContainerResource>().WithProblems(ProblemCode.ContainerNotFound);
+        containers.MapDelete("/{id}", ReleaseAsync).NeedsRole(Role.Operator).WithName("releaseContainer").WithSummary("Release a group")
             .WithDescription("Every device goes back to the driver that it came from.")
-            .ProducesRemoval().WithProblems(ProblemCode.ContainerNotFound, ProblemCode.GuestRunning);
-        containers.MapPost("/{id}/accept", AcceptAsync).WithName("acceptContainer").WithSummary("Take a fenced container's group as it is now")
+            .ProducesRemoval().TakesIfMatch().WithProblems(ProblemCode.ContainerNotFound, ProblemCode.GuestRunning);
+        containers.MapPost("/{id}/accept", AcceptAsync).NeedsRole(Role.Operator).WithName("acceptContainer").WithSummary("Take a fenced container's group as it is now")
             .WithDescription("A container is fenced when a device of its group went, came or is another: nothing is started on it until the group is as it was claimed, or this.")
-            .ProducesChange<ContainerResource>().WithProblems(ProblemCode.ContainerNotFound, ProblemCode.GroupChanged);
+            .ProducesChange<ContainerResource>().TakesIfMatch().WithProblems(ProblemCode.ContainerNotFound, ProblemCode.GroupChanged);
     }
 
     private static IResult List(HttpRequest request, Observer observer)
@@ -102,12 +102,10 @@ internal static class ContainerEndpoints
 
     private static IResult Get(HttpContext http, string id, Observer observer)
     {
-        World world = observer.World;
-        return world.Inventory.Containers.ContainsKey(id) ? Show(world, id) : Problems.Refused(http, [Refusals.ContainerNotFound(id)]);
+        return Find(observer.World, id) is { } container
+            ? EntityTags.Show(http, container, ApiJson.Wire.ContainerResource)
+            : Problems.Refused(http, [Refusals.ContainerNotFound(id)]);
     }
-
-    private static IResult Show(World world, string id) =>
-        TypedResults.Json(ContainerResource.From(world.Inventory.Containers[id], world.Host.Host), ApiJson.Wire.ContainerResource);
 
     private static async Task<IResult> ClaimAsync(HttpContext http, ChangeEndpoints changes)
     {
@@ -122,19 +120,24 @@ internal static class ContainerEndpoints
             throw BadRequestException.Of("group", "has to be 0 or more");
         }
 
-        return await changes.SubmitAsync(http, new ClaimGroup(request.Group, request.Device, request.Guest, request.Keep), world => Created(world, request)).ConfigureAwait(false);
+        return await changes.SubmitAsync(http, new ClaimGroup(request.Group, request.Device, request.Guest, request.Keep), world => Created(http, world, request)).ConfigureAwait(false);
     }
 
     private static Task<IResult> ReleaseAsync(HttpContext http, string id, ChangeEndpoints changes) =>
-        changes.SubmitAsync(http, new ReleaseContainer(id), _ => TypedResults.NoContent());
+        changes.SubmitAsync(http, new ReleaseContainer(id), _ => TypedResults.NoContent(), world => EntityTags.Of(Find(world, id), ApiJson.Wire.ContainerResource));
 
     private static Task<IResult> AcceptAsync(HttpContext http, string id, ChangeEndpoints changes) =>
-        changes.SubmitAsync(http, new AcceptContainer(id), world => Show(world, id));
+        changes.SubmitAsync(http, new AcceptContainer(id), world => EntityTags.Show(http, Find(world, id), ApiJson.Wire.ContainerResource),
+            world => EntityTags.Of(Find(world, id), ApiJson.Wire.ContainerResource));
 
-    private static IResult Created(World world, ContainerRequest request)
+    private static ContainerResource? Find(World world, string id) =>
+        world.Inventory.Containers.TryGetValue(id, out Container? container) ? ContainerResource.From(container, world.Host.Host) : null;
+
+    private static IResult Created(HttpContext http, World world, ContainerRequest request)
     {
-        Container container = world.Inventory.Containers.Values.First(container => container.Group is { } group && group == request.Group
+        Container? container = world.Inventory.Containers.Values.FirstOrDefault(container => container.Group is { } group && group == request.Group
             || request.Device is { } device && container.Members.Any(member => member.Address == device));
-        return TypedResults.Created($"/v1/containers/{container.Id}", ContainerResource.From(container, world.Host.Host));
+        return EntityTags.Show(http, container is null ? null : ContainerResource.From(container, world.Host.Host), ApiJson.Wire.ContainerResource,
+            created: $"/v1/containers/{container?.Id}");
     }
 }

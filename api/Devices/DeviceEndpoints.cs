@@ -14,27 +14,36 @@ internal static class DeviceEndpoints
     public static void Map(RouteGroupBuilder v1)
     {
         RouteGroupBuilder devices = v1.MapGroup("/devices").WithTags("Hardware");
-        devices.MapGet("", List).WithName("listDevices").WithSummary("List the PCI devices")
+        devices.MapGet("", List).NeedsRole(Role.Viewer).WithName("listDevices").WithSummary("List the PCI devices")
             .Produces<Page<DeviceResource>>()
             .WithParameters(Parameters.Paging, Parameters.Filters("vendorId", "deviceId", "class", "driver", "group", "numaNode", "state", "assignable"))
             .WithProblems(ProblemCode.ValidationFailed);
-        devices.MapGet("/{address}", Get).WithName("getDevice").WithSummary("Get a device")
-            .Produces<DeviceResource>().WithProblems(ProblemCode.ValidationFailed, ProblemCode.DeviceNotFound);
-        devices.MapPost("/{address}/reset", ResetAsync).WithName("resetDevice").WithSummary("Reset one function")
+        devices.MapGet("/{address}", Get).NeedsRole(Role.Viewer).WithName("getDevice").WithSummary("Get a device")
+            .ProducesTagged<DeviceResource>().WithProblems(ProblemCode.ValidationFailed, ProblemCode.DeviceNotFound);
+        devices.MapPost("/{address}/reset", ResetAsync).NeedsRole(Role.Operator).WithName("resetDevice").WithSummary("Reset one function")
             .WithDescription("By the kernel's best method, which hits nothing else. Afterwards the device has to answer, or it is quarantined.")
-            .ProducesChange<DeviceResource>().WithProblems(ProblemCode.ValidationFailed, ProblemCode.DeviceNotFound, ProblemCode.ResetBlocked);
+            .ProducesChange<DeviceResource>().TakesIfMatch().WithProblems(ProblemCode.ValidationFailed, ProblemCode.DeviceNotFound, ProblemCode.ResetBlocked);
         OverrideEndpoints.Map(devices);
         SriovEndpoints.Map(devices);
-        devices.MapPost("/{address}/clear", ClearAsync).WithName("clearDevice").WithSummary("Lift a device's quarantine")
-            .ProducesChange<DeviceResource>().WithProblems(ProblemCode.ValidationFailed, ProblemCode.DeviceNotFound);
-        devices.MapGet("/{address}/vfio", GetVfio).WithName("getDeviceVfio").WithSummary("What the kernel told of a device through VFIO")
+        devices.MapPost("/{address}/clear", ClearAsync).NeedsRole(Role.Operator).WithName("clearDevice").WithSummary("Lift a device's quarantine")
+            .ProducesChange<DeviceResource>().TakesIfMatch().WithProblems(ProblemCode.ValidationFailed, ProblemCode.DeviceNotFound);
+        devices.MapGet("/{address}/vfio", GetVfio).NeedsRole(Role.Viewer).WithName("getDeviceVfio").WithSummary("What the kernel told of a device through VFIO")
             .WithDescription("Regions with what of them can be mapped, interrupts, and resets, as they were when AssignHub last opened the device: at the claim of its group.")
             .Produces<DeviceVfioResource>().WithProblems(ProblemCode.ValidationFailed, ProblemCode.DeviceNotFound, ProblemCode.ContainerNotFound, ProblemCode.VfioUnavailable);
     }
 
-    /// <summary>The answer that shows a device.</summary>
-    public static IResult Show(World world, PciAddress address, PciIds names) =>
-        TypedResults.Json(DeviceResource.From(world, world.Host.Devices[address], names), ApiJson.Wire.DeviceResource);
+    /// <summary>Submits a change of a device and shows it after.</summary>
+    public static Task<IResult> SubmitAsync(HttpContext http, ChangeEndpoints changes, Change change, PciAddress device, PciIds names) =>
+        changes.SubmitAsync(http, change, world => EntityTags.Show(http, Find(world, device, names), ApiJson.Wire.DeviceResource), world => Tag(world, device, names));
+
+    /// <summary>A device's ETag; null if there is no such device.</summary>
+    public static string? Tag(World world, PciAddress device, PciIds names) => EntityTags.Of(Find(world, device, names), ApiJson.Wire.DeviceResource);
+
+    /// <summary>A device that the host has, or that a container has and the host misses.</summary>
+    private static DeviceResource? Find(World world, PciAddress asked, PciIds names) =>
+        world.Host.Devices.TryGetValue(asked, out PciDevice? device) ? DeviceResource.From(world, device, names)
+        : world.Inventory.ContainerOf(asked)?.Members.First(member => member.Address == asked) is { } member ? DeviceResource.Missing(world, member, names)
+        : null;
 
     private static IResult List(HttpRequest request, Observer observer, PciIds names)
     {
@@ -55,28 +64,21 @@ internal static class DeviceEndpoints
     private static IResult Get(HttpContext http, string address, Observer observer, PciIds names)
     {
         PciAddress asked = Requests.Address(address);
-        World world = observer.World;
-        if (world.Host.Devices.ContainsKey(asked))
-        {
-            return Show(world, asked, names);
-        }
-
-        ContainerMember? member = world.Inventory.ContainerOf(asked)?.Members.First(member => member.Address == asked);
-        return member is null
-            ? Problems.Refused(http, [Refusals.DeviceNotFound(asked)])
-            : TypedResults.Json(DeviceResource.Missing(world, member, names), ApiJson.Wire.DeviceResource);
+        return Find(observer.World, asked, names) is { } device
+            ? EntityTags.Show(http, device, ApiJson.Wire.DeviceResource)
+            : Problems.Refused(http, [Refusals.DeviceNotFound(asked)]);
     }
 
     private static Task<IResult> ResetAsync(HttpContext http, string address, ChangeEndpoints changes, PciIds names)
     {
         PciAddress device = Requests.Address(address);
-        return changes.SubmitAsync(http, new ResetDevice(device), world => Show(world, device, names));
+        return SubmitAsync(http, changes, new ResetDevice(device), device, names);
     }
 
     private static Task<IResult> ClearAsync(HttpContext http, string address, ChangeEndpoints changes, PciIds names)
     {
         PciAddress device = Requests.Address(address);
-        return changes.SubmitAsync(http, new ClearQuarantine(device), world => Show(world, device, names));
+        return SubmitAsync(http, changes, new ClearQuarantine(device), device, names);
     }
 
     private static IResult GetVfio(HttpContext http, string address, Observer observer)

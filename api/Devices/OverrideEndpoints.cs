@@ -27,14 +27,14 @@ internal static class OverrideEndpoints
 
     public static void Map(RouteGroupBuilder devices)
     {
-        devices.MapPut("/{address}/override", PutAsync).WithName("setOverride").WithSummary("Let a device be taken although the host uses it")
+        devices.MapPut("/{address}/override", PutAsync).NeedsRole(Role.Admin).WithName("setOverride").WithSummary("Let a device be taken although the host uses it")
             .WithDescription("Lifts `device_in_use_by_host` for this one device until it expires; another PUT replaces it. It is refused for what the root "
                 + "file system or AssignHub's own data is on. Nothing is ended on the host before the device is taken: the plan's warnings say what breaks.")
-            .Accepts<OverrideRequest>("application/json").ProducesChange<DeviceResource>()
+            .Accepts<OverrideRequest>("application/json").ProducesChange<DeviceResource>().TakesIfMatch()
             .WithProblems(ProblemCode.ValidationFailed, ProblemCode.DeviceNotFound, ProblemCode.DeviceInUseByHost, ProblemCode.DeviceIsBridge);
-        devices.MapDelete("/{address}/override", DeleteAsync).WithName("clearOverride").WithSummary("End an override before its time")
+        devices.MapDelete("/{address}/override", DeleteAsync).NeedsRole(Role.Admin).WithName("clearOverride").WithSummary("End an override before its time")
             .WithDescription("What was taken meanwhile stays taken.")
-            .ProducesRemoval().WithProblems(ProblemCode.ValidationFailed, ProblemCode.DeviceNotFound);
+            .ProducesRemoval().TakesIfMatch().WithProblems(ProblemCode.ValidationFailed, ProblemCode.DeviceNotFound);
     }
 
     private static async Task<IResult> PutAsync(HttpContext http, string address, ChangeEndpoints changes, PciIds names)
@@ -53,9 +53,12 @@ internal static class OverrideEndpoints
         }
 
         var change = new SetOverride(device, reason, http.User.Identity?.Name ?? "anonymous", TimeSpan.FromSeconds(request.ExpiresInSeconds));
-        return await changes.SubmitAsync(http, change, world => DeviceEndpoints.Show(world, device, names)).ConfigureAwait(false);
+        return await DeviceEndpoints.SubmitAsync(http, changes, change, device, names).ConfigureAwait(false);
     }
 
-    private static Task<IResult> DeleteAsync(HttpContext http, string address, ChangeEndpoints changes) =>
-        changes.SubmitAsync(http, new ClearOverride(Requests.Address(address)), _ => TypedResults.NoContent());
+    private static Task<IResult> DeleteAsync(HttpContext http, string address, ChangeEndpoints changes, PciIds names)
+    {
+        PciAddress device = Requests.Address(address);
+        return changes.SubmitAsync(http, new ClearOverride(device), _ => TypedResults.NoContent(), world => DeviceEndpoints.Tag(world, device, names));
+    }
 }

@@ -16,7 +16,8 @@ public sealed record EventResource
     public required string Id { get; init; }
     /// <summary>When.</summary>
     public required DateTimeOffset Time { get; init; }
-    /// <summary>What: <c>operationStarted</c>, <c>operationSucceeded</c>, <c>operationFailed</c>, or the action of a step that was done.</summary>
+    /// <summary>What: <c>operationStarted</c>, <c>operationSucceeded</c>, <c>operationFailed</c>, the action of a step that was done,
+    /// <c>cancelRequested</c>, <c>tokenCreated</c>, <c>tokenRevoked</c>, or <c>denied</c> of a request without the right to what it asked for.</summary>
     public required string Kind { get; init; }
     /// <summary>On what.</summary>
     public required string Subject { get; init; }
@@ -43,13 +44,33 @@ public sealed record EventResource
 
 internal static class EventEndpoints
 {
-    public static void Map(RouteGroupBuilder v1) => v1.MapGet("/events", List).WithTags("Operations").WithName("listEvents").WithSummary("List what happened, oldest first")
-        .Produces<Page<EventResource>>().WithParameters(Parameters.Paging).WithProblems(ProblemCode.ValidationFailed);
+    private const string LastEventId = "Last-Event-ID";
 
-    private static IResult List(HttpRequest request, IStore store, Observer observer)
+    public static void Map(RouteGroupBuilder v1) => v1.MapGet("/events", ListAsync).WithTags("Operations").NeedsRole(Role.Viewer).WithName("listEvents").WithSummary("List what happened, oldest first")
+        .WithDescription("A page; or, asked for `text/event-stream`, Server-Sent Events: those after `Last-Event-ID` (or `cursor`), then each as it happens. Without either the "
+            + "stream begins now. The newest 100,000 events are kept, and an id before those is answered with 410.")
+        .Produces<Page<EventResource>>()
+        .WithMetadata(new TextAlternative("text/event-stream", "Events with `id`, the kind as `event`, and the same JSON as on a page as `data`."))
+        .WithParameters(Parameters.Paging, [new("Last-Event-ID", Microsoft.OpenApi.ParameterLocation.Header, "Of a stream: the last event that the client has.", Microsoft.OpenApi.JsonSchemaType.Integer)])
+        .WithProblems(ProblemCode.ValidationFailed, ProblemCode.EventsGone, ProblemCode.RateLimited);
+
+    private static async Task<IResult> ListAsync(HttpContext http, IStore store, Observer observer, EventStreams streams)
+    {
+        bool streamed = http.Request.Headers.Accept.Any(accept => accept?.Contains("text/event-stream", StringComparison.OrdinalIgnoreCase) == true);
+        // A browser that comes back repeats its first URL, so the header knows better than the cursor.
+        long? after = (streamed ? Id(http.Request.Headers[LastEventId], LastEventId) : null) ?? Id(http.Request.Query["cursor"], "cursor");
+        (long oldest, long newest) = store.EventSpan();
+        if (after is { } last && (last + 1 < oldest || (streamed && last > newest)))
+        {
+            return Problems.Refused(http, [RequestRefusals.EventsGone(last, oldest, newest)]);
+        }
+
+        return streamed ? await streams.SendAsync(http, after ?? newest).ConfigureAwait(false) : Show(http.Request, after ?? 0, store, observer);
+    }
+
+    private static IResult Show(HttpRequest request, long after, IStore store, Observer observer)
     {
         int limit = (int)request.Number("limit", 100, 1, 1000);
-        long after = request.Number("cursor", 0, 0, long.MaxValue);
         IReadOnlyList<Event> found = store.ListEvents(after, limit + 1);
         string host = observer.World.Host.Host;
         return TypedResults.Json(
@@ -58,4 +79,8 @@ internal static class EventEndpoints
                 found.Count > limit ? found[limit - 1].Id.ToString(CultureInfo.InvariantCulture) : null),
             ApiJson.Wire.PageEventResource);
     }
+
+    private static long? Id(string? text, string field) => text is null ? null
+        : long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out long id) ? id
+        : throw BadRequestException.Of(field, "has to be the id of an event");
 }

@@ -70,10 +70,10 @@ internal static class GroupEndpoints
     public static void Map(RouteGroupBuilder v1)
     {
         RouteGroupBuilder groups = v1.MapGroup("/groups").WithTags("Hardware");
-        groups.MapGet("", List).WithName("listGroups").WithSummary("List the IOMMU groups")
+        groups.MapGet("", List).NeedsRole(Role.Viewer).WithName("listGroups").WithSummary("List the IOMMU groups")
             .Produces<Page<GroupResource>>().WithParameters(Parameters.Paging, Parameters.Filters("owner", "guest", "assignable"))
             .WithProblems(ProblemCode.ValidationFailed);
-        groups.MapGet("/{id}", Get).WithName("getGroup").WithSummary("Get a group")
+        groups.MapGet("/{id}", Get).NeedsRole(Role.Viewer).WithName("getGroup").WithSummary("Get a group")
             .Produces<GroupResource>().WithProblems(ProblemCode.ValidationFailed, ProblemCode.GroupNotFound);
     }
 

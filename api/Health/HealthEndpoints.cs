@@ -1,8 +1,5 @@
 // /healthz and /readyz: whether the service lives, and whether it can do its work.
 
-using AssignHub.Engine.Operations;
-using AssignHub.Engine.Rules;
-
 namespace AssignHub.Api.Health;
 
 internal static class HealthEndpoints
@@ -12,14 +9,15 @@ internal static class HealthEndpoints
         routes.MapGet("/healthz", () => TypedResults.Text("ok\n")).WithTags("Service").WithName("getHealth").WithSummary("Whether the service lives")
             .Produces<string>(contentType: "text/plain").AllowAnonymous();
         routes.MapGet("/readyz", Ready).WithTags("Service").WithName("getReadiness").WithSummary("Whether the service can assign devices")
+            .WithDescription("The IOMMU and VFIO are there, the store can be written, and the reconciler comes round; else each that is lacking.")
             .Produces<string>(contentType: "text/plain").Produces<string>(StatusCodes.Status503ServiceUnavailable, "text/plain").AllowAnonymous();
     }
 
-    private static IResult Ready(Observer observer)
+    private static IResult Ready(Readiness readiness)
     {
-        World world = observer.World;
-        string? lack = !world.Host.Vfio.IommuEnabled ? "the IOMMU is off" : !world.Host.Vfio.Available ? "the kernel offers no VFIO" : null;
-        return TypedResults.Text(lack is null ? "ready\n" : $"not ready: {lack}\n",
-            statusCode: lack is null ? StatusCodes.Status200OK : StatusCodes.Status503ServiceUnavailable);
+        IReadOnlyList<string> lacks = readiness.Lacks();
+        return lacks.Count == 0
+            ? TypedResults.Text("ready\n")
+            : TypedResults.Text($"not ready: {string.Join("; ", lacks)}\n", statusCode: StatusCodes.Status503ServiceUnavailable);
     }
 }

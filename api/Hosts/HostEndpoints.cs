@@ -66,8 +66,8 @@ internal static class HostEndpoints
     public static void Map(RouteGroupBuilder v1)
     {
         RouteGroupBuilder host = v1.MapGroup("/host").WithTags("Hardware");
-        host.MapGet("", Get).WithName("getHost").WithSummary("Get the host").Produces<HostResource>().WithProblems();
-        host.MapPost("/rescan", Rescan).WithName("rescanHost").WithSummary("Read the whole host again").Produces<HostResource>().WithProblems(ProblemCode.HostFault);
+        host.MapGet("", Get).NeedsRole(Role.Viewer).WithName("getHost").WithSummary("Get the host").Produces<HostResource>().WithProblems();
+        host.MapPost("/rescan", Rescan).NeedsRole(Role.Operator).WithName("rescanHost").WithSummary("Read the whole host again").Produces<HostResource>().WithProblems(ProblemCode.HostFault);
     }
 
     private static IResult Get(Observer observer) => Show(observer.World, observer.Facts);

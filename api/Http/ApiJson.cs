@@ -12,6 +12,7 @@ using AssignHub.Api.Groups;
 using AssignHub.Api.Guests;
 using AssignHub.Api.Hosts;
 using AssignHub.Api.Operations;
+using AssignHub.Api.Tokens;
 using AssignHub.Engine.Desired;
 using AssignHub.Engine.Host;
 using AssignHub.Engine.Operations;
@@ -35,6 +36,7 @@ namespace AssignHub.Api.Http;
         typeof(WordConverter<OperationState>),
         typeof(WordConverter<StepState>),
         typeof(WordConverter<CheckStatus>),
+        typeof(WordConverter<Role>),
     ],
     RespectNullableAnnotations = true, AllowDuplicateProperties = false)]
 [JsonSerializable(typeof(ProblemDocument))]
@@ -54,6 +56,9 @@ namespace AssignHub.Api.Http;
 [JsonSerializable(typeof(OverrideRequest))]
 [JsonSerializable(typeof(SriovRequest))]
 [JsonSerializable(typeof(DeviceVfioResource))]
+[JsonSerializable(typeof(Page<TokenResource>))]
+[JsonSerializable(typeof(TokenRequest))]
+[JsonSerializable(typeof(Answer))]
 internal sealed partial class ApiJson : JsonSerializerContext
 {
     /// <summary>The context to use: JSON is not put into HTML here, so apostrophes and plus signs stand as they are.</summary>

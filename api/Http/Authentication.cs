@@ -4,6 +4,7 @@ using System.Security.Claims;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Encodings.Web;
+using AssignHub.Api.Tokens;
 using Microsoft.AspNetCore.Authentication;
 using Microsoft.Extensions.Options;
 
@@ -58,33 +59,48 @@ public sealed class AdminToken
     private static byte[] Hash(string token) => SHA256.HashData(Encoding.UTF8.GetBytes(token));
 }
 
-/// <summary>Lets in who has the token.</summary>
-internal sealed class BearerHandler(IOptionsMonitor<AuthenticationSchemeOptions> options, ILoggerFactory logger, UrlEncoder encoder, AdminToken admin)
+/// <summary>Lets in who has a token.</summary>
+internal sealed class BearerHandler(IOptionsMonitor<AuthenticationSchemeOptions> options, ILoggerFactory logger, UrlEncoder encoder, TokenBook tokens, Denials denials)
     : AuthenticationHandler<AuthenticationSchemeOptions>(options, logger, encoder)
 {
     public const string SchemeName = "Bearer";
 
+    /// <summary>The token that came with a request; empty if none.</summary>
+    public static string TokenOf(HttpRequest request)
+    {
+        string header = request.Headers.Authorization.ToString();
+        return header.StartsWith("Bearer ", StringComparison.OrdinalIgnoreCase) ? header["Bearer ".Length..].Trim() : "";
+    }
+
     protected override Task<AuthenticateResult> HandleAuthenticateAsync()
     {
-        string header = Request.Headers.Authorization.ToString();
-        if (!header.StartsWith("Bearer ", StringComparison.OrdinalIgnoreCase))
+        string token = TokenOf(Request);
+        if (token.Length == 0)
         {
             return Task.FromResult(AuthenticateResult.NoResult());
         }
 
-        if (!admin.Matches(header["Bearer ".Length..].Trim()))
+        if (tokens.Find(token) is not { } bearer)
         {
-            return Task.FromResult(AuthenticateResult.Fail("unknown token"));
+            return Task.FromResult(AuthenticateResult.Fail("unknown, revoked or expired"));
         }
 
-        var identity = new ClaimsIdentity([new Claim(ClaimTypes.Name, "admin")], SchemeName);
+        var identity = new ClaimsIdentity([new Claim(ClaimTypes.Name, bearer.Name), new Claim(ClaimTypes.Role, bearer.Role.ToString())], SchemeName);
         return Task.FromResult(AuthenticateResult.Success(new AuthenticationTicket(new ClaimsPrincipal(identity), SchemeName)));
     }
 
     protected override Task HandleChallengeAsync(AuthenticationProperties properties)
     {
+        denials.Tell(Context, TokenOf(Request).Length == 0 ? "unauthenticated: no token" : "unauthenticated: an unknown, revoked or expired token");
         Response.StatusCode = StatusCodes.Status401Unauthorized;
         Response.Headers.WWWAuthenticate = "Bearer realm=\"assignhub\"";
+        return Task.CompletedTask;
+    }
+
+    protected override Task HandleForbiddenAsync(AuthenticationProperties properties)
+    {
+        denials.Tell(Context, "forbidden: the token's role does not allow it");
+        Response.StatusCode = StatusCodes.Status403Forbidden;
         return Task.CompletedTask;
     }
 }

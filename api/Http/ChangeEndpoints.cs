@@ -12,20 +12,37 @@ namespace AssignHub.Api.Http;
 /// <param name="observer">Knows the world.</param>
 public sealed class ChangeEndpoints(Coordinator coordinator, Ledger ledger, Observer observer)
 {
+    /// <summary>The header that names the operation of a change that was waited for.</summary>
+    public const string OperationHeader = "AssignHub-Operation";
+
     /// <summary>Submits a change and answers as the client asked.</summary>
     /// <param name="http">The request: <c>?dryRun=true</c>, <c>Prefer: wait=N</c>.</param>
     /// <param name="change">The change.</param>
     /// <param name="resource">The resource after the change, and where it is.</param>
-    public async Task<IResult> SubmitAsync(HttpContext http, Change change, Func<World, IResult> resource)
+    /// <param name="tag">The ETag of the resource that <c>If-Match</c> is about; null where there is none.</param>
+    public async Task<IResult> SubmitAsync(HttpContext http, Change change, Func<World, IResult> resource, Func<World, string?>? tag = null)
     {
-        bool dryRun = http.Request.Flag("dryRun");
-        Submission submission = await coordinator.SubmitAsync(change, http.User.Identity?.Name ?? "anonymous", dryRun, http.RequestAborted).ConfigureAwait(false);
+        var keyed = http.Features.Get<KeyedRequest>();
+        if (keyed?.Operation is { } begun)
+        {
+            return ledger.Find(begun) is { } known
+                ? await AnswerAsync(http, known, resource).ConfigureAwait(false)
+                : Problems.Refused(http, [RequestRefusals.OperationNotFound(begun.ToString(System.Globalization.CultureInfo.InvariantCulture))]);
+        }
+
+        var request = new Request(http.User.Identity?.Name ?? "anonymous")
+        {
+            Key = keyed?.Key,
+            DryRun = http.Request.Flag("dryRun"),
+            Precondition = tag is null ? null : EntityTags.Precondition(http.Request, tag),
+        };
+        Submission submission = await coordinator.SubmitAsync(change, request, http.RequestAborted).ConfigureAwait(false);
         if (submission.Decision.Plan is not { } plan)
         {
             return Problems.Refused(http, submission.Decision.Refusals);
         }
 
-        if (dryRun)
+        if (request.DryRun)
         {
             return TypedResults.Json(PlanResource.From(plan), ApiJson.Wire.PlanResource);
         }
@@ -42,21 +59,24 @@ public sealed class ChangeEndpoints(Coordinator coordinator, Ledger ledger, Obse
 
     private async Task<IResult> AnswerAsync(HttpContext http, Operation operation, Func<World, IResult> resource)
     {
-        Operation now = operation;
-        if (http.Request.PreferredWait() is { } wait)
+        http.Response.Headers[OperationHeader] = $"/v1/operations/{operation.Id}";
+        if (http.Request.PreferredWait() is not { } wait)
         {
-            using var timer = CancellationTokenSource.CreateLinkedTokenSource(http.RequestAborted);
-            timer.CancelAfter(wait);
-            now = await ledger.WaitAsync(operation.Id, timer.Token).ConfigureAwait(false) ?? operation;
-            http.Response.Headers["Preference-Applied"] = $"wait={wait.TotalSeconds:0}";
+            return Accepted(operation);
         }
 
-        http.Response.Headers["AssignHub-Operation"] = $"/v1/operations/{operation.Id}";
+        using var timer = CancellationTokenSource.CreateLinkedTokenSource(http.RequestAborted);
+        timer.CancelAfter(wait);
+        Operation now = await ledger.WaitAsync(operation.Id, timer.Token).ConfigureAwait(false) ?? operation;
+        http.Response.Headers["Preference-Applied"] = $"wait={wait.TotalSeconds:0}";
         return now.State switch
         {
             OperationState.Succeeded => resource(observer.World),
             OperationState.Failed or OperationState.Cancelled => Problems.Failed(http, now.Error!),
-            _ => TypedResults.Accepted($"/v1/operations/{now.Id}", OperationResource.From(now, observer.World.Host.Host)),
+            _ => Accepted(now),
         };
     }
+
+    private IResult Accepted(Operation operation) =>
+        TypedResults.Accepted($"/v1/operations/{operation.Id}", OperationResource.From(operation, observer.World.Host.Host));
 }

@@ -12,6 +12,9 @@ namespace AssignHub.Api.Http;
 /// <summary>A parameter that a handler reads by itself.</summary>
 internal sealed record Parameter(string Name, ParameterLocation In, string Description, JsonSchemaType Type);
 
+/// <summary>Text of another media type that an endpoint answers with when it is asked for.</summary>
+internal sealed record TextAlternative(string MediaType, string Description);
+
 /// <summary>The parameters that several endpoints share.</summary>
 internal static class Parameters
 {
@@ -34,6 +37,12 @@ internal static class Parameters
         new("Prefer", ParameterLocation.Header, "`wait=N`: answer when it is done, or after N seconds (RFC 7240).", JsonSchemaType.String),
     ];
 
+    public static Parameter[] IfMatch { get; } =
+        [new("If-Match", ParameterLocation.Header, "The `ETag` that the client saw: refused with 412 if the resource is no longer like that.", JsonSchemaType.String)];
+
+    public static Parameter[] IfNoneMatch { get; } =
+        [new("If-None-Match", ParameterLocation.Header, "The `ETag` that the client has: answered with 304 if the resource is still like that.", JsonSchemaType.String)];
+
     public static Parameter[] Filters(params string[] names) =>
         [.. names.Select(name => new Parameter(name, ParameterLocation.Query, $"Only those with this `{name}`.", JsonSchemaType.String))];
 }
@@ -55,6 +64,14 @@ internal static class EndpointMetadata
 
         return route;
     }
+
+    /// <summary>An endpoint that shows a resource with its ETag.</summary>
+    public static RouteHandlerBuilder ProducesTagged<T>(this RouteHandlerBuilder route) => route
+        .Produces<T>().Produces(StatusCodes.Status304NotModified).WithParameters(Parameters.IfNoneMatch);
+
+    /// <summary>An endpoint that honours If-Match.</summary>
+    public static RouteHandlerBuilder TakesIfMatch(this RouteHandlerBuilder route) => route
+        .WithParameters(Parameters.IfMatch).WithProblems(ProblemCode.PreconditionFailed);
 
     /// <summary>An endpoint that changes something and shows the resource after.</summary>
     public static RouteHandlerBuilder ProducesChange<T>(this RouteHandlerBuilder route, int done = StatusCodes.Status200OK)
@@ -142,6 +159,41 @@ internal static class OpenApi
                     Schema = new OpenApiSchema { Type = parameter.Type },
                 });
             }
+
+            if (context.ApiDescription.ActionDescriptor.EndpointMetadata.OfType<NeededRole>().Any(needed => needed.Role > Role.Viewer))
+            {
+                AddProblem(operation, StatusCodes.Status403Forbidden, "Forbidden");
+            }
+
+            if (string.Equals(context.ApiDescription.HttpMethod, "POST", StringComparison.OrdinalIgnoreCase))
+            {
+                AddIdempotency(operation);
+            }
+
+            foreach (TextAlternative text in context.ApiDescription.ActionDescriptor.EndpointMetadata.OfType<TextAlternative>())
+            {
+                operation.Responses!["200"].Content![text.MediaType] = new OpenApiMediaType
+                {
+                    Schema = new OpenApiSchema { Type = JsonSchemaType.String, Description = text.Description },
+                };
+            }
         }
+
+        private static void AddIdempotency(OpenApiOperation operation)
+        {
+            operation.Parameters!.Add(new OpenApiParameter
+            {
+                Name = "Idempotency-Key",
+                In = ParameterLocation.Header,
+                Description = "Chosen by the client: for 24 hours the same request with this key gets the same answer, and does nothing a second time. A refusal is not kept.",
+                Schema = new OpenApiSchema { Type = JsonSchemaType.String, MinLength = 1, MaxLength = 255 },
+            });
+            AddProblem(operation, StatusCodes.Status400BadRequest, "Bad Request");
+            AddProblem(operation, StatusCodes.Status409Conflict, "Conflict");
+            AddProblem(operation, StatusCodes.Status422UnprocessableEntity, "Unprocessable Content");
+        }
+
+        private static void AddProblem(OpenApiOperation operation, int status, string description) =>
+            operation.Responses!.TryAdd(status.ToString(CultureInfo.InvariantCulture), new OpenApiResponse { Description = description, Content = operation.Responses["401"].Content });
     }
 }

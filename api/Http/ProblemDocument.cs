@@ -67,9 +67,13 @@ public static partial class Problems
         ProblemCode.Unauthenticated => StatusCodes.Status401Unauthorized,
         ProblemCode.Forbidden => StatusCodes.Status403Forbidden,
         ProblemCode.NotFound or ProblemCode.DeviceNotFound or ProblemCode.GroupNotFound or ProblemCode.BridgeNotFound
-            or ProblemCode.ContainerNotFound or ProblemCode.GuestNotFound or ProblemCode.OperationNotFound => StatusCodes.Status404NotFound,
+            or ProblemCode.ContainerNotFound or ProblemCode.GuestNotFound or ProblemCode.OperationNotFound or ProblemCode.TokenNotFound => StatusCodes.Status404NotFound,
         ProblemCode.MethodNotAllowed => StatusCodes.Status405MethodNotAllowed,
+        ProblemCode.EventsGone => StatusCodes.Status410Gone,
+        ProblemCode.RateLimited => StatusCodes.Status429TooManyRequests,
+        ProblemCode.PreconditionFailed => StatusCodes.Status412PreconditionFailed,
         ProblemCode.BodyTooLarge => StatusCodes.Status413PayloadTooLarge,
+        ProblemCode.IdempotencyMismatch => StatusCodes.Status422UnprocessableEntity,
         ProblemCode.UnsupportedMediaType => StatusCodes.Status415UnsupportedMediaType,
         ProblemCode.QemuError => StatusCodes.Status502BadGateway,
         ProblemCode.UnplugTimeout => StatusCodes.Status504GatewayTimeout,
@@ -85,11 +89,11 @@ public static partial class Problems
         // A field that only the rules can judge is told as one that is malformed.
         ImmutableSortedDictionary<string, string[]> errors = refusals.Where(refusal => refusal.Code == ProblemCode.ValidationFailed)
             .GroupBy(refusal => refusal.Subject).ToImmutableSortedDictionary(field => field.Key, field => field.Select(refusal => refusal.Message).ToArray());
-        return Answer(Document(http, first.Code, detail) with { Refusals = refusals, Errors = errors.IsEmpty ? null : errors });
+        return Answer(http, Document(http, first.Code, detail) with { Refusals = refusals, Errors = errors.IsEmpty ? null : errors });
     }
 
     /// <summary>The answer to a change that failed on its way.</summary>
-    public static IResult Failed(HttpContext http, Problem problem) => Answer(Document(http, problem.Code, problem.Detail) with
+    public static IResult Failed(HttpContext http, Problem problem) => Answer(http, Document(http, problem.Code, problem.Detail) with
     {
         Refusals = problem.Refusals,
         Operation = problem.Operation,
@@ -119,7 +123,7 @@ public static partial class Problems
             LogFailure(http.RequestServices.GetRequiredService<ILoggerFactory>().CreateLogger(typeof(Problems)), error, http.Request.Method, http.Request.Path, document.TraceId);
         }
 
-        await Answer(document).ExecuteAsync(http).ConfigureAwait(false);
+        await Answer(http, document).ExecuteAsync(http).ConfigureAwait(false);
     }
 
     /// <summary>The bodies of answers that the framework gives without one.</summary>
@@ -128,14 +132,15 @@ public static partial class Problems
         Refusal refusal = http.Response.StatusCode switch
         {
             StatusCodes.Status401Unauthorized => RequestRefusals.Unauthenticated(),
-            StatusCodes.Status403Forbidden => RequestRefusals.Forbidden(),
+            StatusCodes.Status403Forbidden => RequestRefusals.Forbidden(
+                http.User.FindFirst(System.Security.Claims.ClaimTypes.Role)?.Value ?? "none", http.GetEndpoint()?.Metadata.GetMetadata<NeededRole>()?.Role.ToString() ?? "another"),
             StatusCodes.Status404NotFound => RequestRefusals.NotFound(http.Request.Path),
             StatusCodes.Status405MethodNotAllowed => RequestRefusals.MethodNotAllowed(http.Request.Path, http.Request.Method),
             StatusCodes.Status413PayloadTooLarge => RequestRefusals.BodyTooLarge(),
             StatusCodes.Status415UnsupportedMediaType => RequestRefusals.UnsupportedMediaType(),
             _ => RequestRefusals.Malformed("The request is malformed."),
         };
-        return Answer(Document(http, refusal) with { Status = http.Response.StatusCode }).ExecuteAsync(http);
+        return Answer(http, Document(http, refusal) with { Status = http.Response.StatusCode }).ExecuteAsync(http);
     }
 
     private static ProblemDocument Document(HttpContext http, Refusal refusal) => Document(http, refusal.Code, refusal.Message) with { Refusals = [refusal] };
@@ -150,8 +155,16 @@ public static partial class Problems
         TraceId = Activity.Current?.TraceId.ToHexString() ?? http.TraceIdentifier,
     };
 
-    private static IResult Answer(ProblemDocument document) =>
-        TypedResults.Json(document, ApiJson.Wire.ProblemDocument, "application/problem+json", document.Status);
+    private static IResult Answer(HttpContext http, ProblemDocument document)
+    {
+        var measures = http.RequestServices.GetRequiredService<Measures>();
+        foreach (ProblemCode code in document.Refusals.Select(refusal => refusal.Code).DefaultIfEmpty(document.Code))
+        {
+            measures.Refused(NameOf(code));
+        }
+
+        return TypedResults.Json(document, ApiJson.Wire.ProblemDocument, "application/problem+json", document.Status);
+    }
 
     private static string NameOf(ProblemCode code) => JsonNamingPolicy.SnakeCaseLower.ConvertName(code.ToString());
 

@@ -14,11 +14,11 @@ internal static class OperationEndpoints
     public static void Map(RouteGroupBuilder v1)
     {
         RouteGroupBuilder operations = v1.MapGroup("/operations").WithTags("Operations");
-        operations.MapGet("", List).WithName("listOperations").WithSummary("List operations, newest first")
+        operations.MapGet("", List).NeedsRole(Role.Viewer).WithName("listOperations").WithSummary("List operations, newest first")
             .Produces<Page<OperationResource>>().WithParameters(Parameters.Paging).WithProblems(ProblemCode.ValidationFailed);
-        operations.MapGet("/{id}", GetAsync).WithName("getOperation").WithSummary("Get an operation, waiting for its end if asked to")
+        operations.MapGet("/{id}", GetAsync).NeedsRole(Role.Viewer).WithName("getOperation").WithSummary("Get an operation, waiting for its end if asked to")
             .Produces<OperationResource>().WithParameters(Parameters.Wait).WithProblems(ProblemCode.ValidationFailed, ProblemCode.OperationNotFound);
-        operations.MapDelete("/{id}", Cancel).WithName("cancelOperation").WithSummary("Cancel an operation")
+        operations.MapDelete("/{id}", Cancel).NeedsRole(Role.Operator).WithName("cancelOperation").WithSummary("Cancel an operation")
             .WithDescription("It ends at its next step and takes the way back; one that has ended stays as it is.")
             .Produces<OperationResource>().Produces<OperationResource>(StatusCodes.Status202Accepted)
             .WithProblems(ProblemCode.ValidationFailed, ProblemCode.OperationNotFound);
@@ -58,6 +58,11 @@ internal static class OperationEndpoints
     {
         long number = Number(id);
         bool cancelled = coordinator.Cancel(number);
+        if (cancelled)
+        {
+            ledger.Tell("cancelRequested", ledger.Find(number)!.Change.Subject, http.User.Identity!.Name!, null, number);
+        }
+
         return ledger.Find(number) is { } operation
             ? TypedResults.Json(OperationResource.From(operation, observer.World.Host.Host), ApiJson.Wire.OperationResource,
                 statusCode: cancelled && !operation.IsFinished ? StatusCodes.Status202Accepted : StatusCodes.Status200OK)

@@ -14,7 +14,7 @@ namespace AssignHub.Engine.Operations;
 public sealed record Submission(Decision Decision, Operation? Operation, ImmutableArray<long> InTheWay);
 
 /// <summary>Takes changes in and sees them through. Deciding is serial; executing is parallel, except on the same subjects.</summary>
-public sealed partial class Coordinator(Ledger ledger, Observer observer, StepRunner runner, TimeProvider clock, ILogger<Coordinator> logger)
+public sealed partial class Coordinator(Ledger ledger, Observer observer, StepRunner runner, Measures measures, TimeProvider clock, ILogger<Coordinator> logger)
 {
     /// <summary>How long a change waits for others that hold what it needs.</summary>
     public static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
@@ -23,25 +23,24 @@ public sealed partial class Coordinator(Ledger ledger, Observer observer, StepRu
 
     /// <summary>Decides a change and begins it.</summary>
     /// <param name="change">What is asked for.</param>
-    /// <param name="actor">Who asks.</param>
-    /// <param name="dryRun">Only decide, and change nothing.</param>
+    /// <param name="request">Who asks, and on which terms.</param>
     /// <param name="cancellation">Ends the wait for others; what began goes on.</param>
     /// <param name="patience">How long to wait for others; <see cref="Patience"/> if left out.</param>
-    public async Task<Submission> SubmitAsync(Change change, string actor, bool dryRun, CancellationToken cancellation, TimeSpan? patience = null)
+    public async Task<Submission> SubmitAsync(Change change, Request request, CancellationToken cancellation, TimeSpan? patience = null)
     {
         change = change with { At = clock.GetUtcNow() };
         long deadline = clock.GetTimestamp();
         while (true)
         {
             World world = await observer.ObserveAsync(change, cancellation).ConfigureAwait(false);
-            if (dryRun)
+            if (request.DryRun)
             {
-                return new Submission(Planner.Decide(world, change), null, []);
+                return new Submission(Decide(world, change, request), null, []);
             }
 
             Task released = ledger.Released;
             (Decision decision, Operation? begun, ImmutableArray<long> inTheWay) =
-                ledger.Begin(inventory => Planner.Decide(world with { Inventory = inventory }, change), actor, resumed: null);
+                ledger.Begin(inventory => Decide(world with { Inventory = inventory }, change, request), request.Actor, resumed: null, request.Key);
             if (begun is not null)
             {
                 Execute(begun);
@@ -102,6 +101,17 @@ public sealed partial class Coordinator(Ledger ledger, Observer observer, StepRu
     {
         Task all = Task.WhenAll(_running.Values.Select(running => running.Task));
         await Task.WhenAny(all, Task.Delay(Timeout.Infinite, cancellation)).ConfigureAwait(false);
+    }
+
+    /// <summary>Decides on the request's terms. What is not there at all is said before that it is not as it was.</summary>
+    private Decision Decide(World world, Change change, Request request)
+    {
+        Decision decision = Planner.Decide(world, change);
+        // Others may have ended since this request looked: the condition is on what is shown now, not on what it saw.
+        return request.Precondition?.Invoke(observer.World with { Inventory = world.Inventory }) is { } failed
+            && !decision.Refusals.Any(refusal => refusal.Code is ProblemCode.DeviceNotFound or ProblemCode.ContainerNotFound or ProblemCode.GuestNotFound)
+            ? new Decision(null, [failed])
+            : decision;
     }
 
     private void Execute(Operation operation) => Track(operation.Id, cancel => ExecuteAsync(operation, cancel));
@@ -209,15 +219,19 @@ public sealed partial class Coordinator(Ledger ledger, Observer observer, StepRu
         }
 
         StepOutcome outcome;
+        long begun = clock.GetTimestamp();
         try
         {
             outcome = await runner.RunAsync(step.Step, cancel).ConfigureAwait(false);
         }
         catch (Exception error) when (StepFailures.Explain(error, step.Step) is { } problem)
         {
+            measures.Ended(step.Step, clock.GetElapsedTime(begun), succeeded: false);
             LogStepFailed(logger, error, operation.Id, step.Step.Action, step.Step.Subject);
             return Failed(operation, index, step, problem);
         }
+
+        measures.Ended(step.Step, clock.GetElapsedTime(begun), succeeded: true);
 
         // That this step is done and that the next is about to be done is written at once: a write less a step.
         DateTimeOffset now = clock.GetUtcNow();

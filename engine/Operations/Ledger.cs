@@ -11,15 +11,15 @@ namespace AssignHub.Engine.Operations;
 /// Holds what was asked for and what is under way. A change is decided and journaled in one critical section, so that two
 /// requests cannot both be told yes; the store's schema is the second lock.
 /// </summary>
-public sealed class Ledger(IStore store, TimeProvider clock)
+public sealed class Ledger(IStore store, Measures measures, TimeProvider clock)
 {
     private readonly Lock _gate = new();
     private readonly Dictionary<string, long> _held = new(StringComparer.Ordinal);
     private readonly ConcurrentDictionary<long, Running> _running = new();
     private Inventory _inventory = Inventory.Empty;
     private TaskCompletionSource _released = NewSignal();
+    private TaskCompletionSource _told = NewSignal();
     private long _lastOperation;
-    private long _lastEvent;
 
     /// <summary>What is asked for now.</summary>
     public Inventory Inventory => Volatile.Read(ref _inventory);
@@ -30,8 +30,8 @@ public sealed class Ledger(IStore store, TimeProvider clock)
     /// <summary>Operations under way.</summary>
     public IEnumerable<Operation> Unfinished => _running.Values.Select(running => running.Operation).OrderBy(operation => operation.Id);
 
-    /// <summary>The highest event id so far.</summary>
-    public long LastEvent => Interlocked.Read(ref _lastEvent);
+    /// <summary>Completes when an event is next written.</summary>
+    public Task Told => Volatile.Read(ref _told).Task;
 
     /// <summary>Reads the store; returns the operations that were under way when the service last ended.</summary>
     public IReadOnlyList<Operation> Load()
@@ -41,7 +41,6 @@ public sealed class Ledger(IStore store, TimeProvider clock)
         {
             _inventory = contents.Inventory;
             _lastOperation = contents.LastOperation;
-            _lastEvent = contents.LastEvent;
             foreach (Operation operation in contents.Unfinished)
             {
                 _running[operation.Id] = new Running(operation);
@@ -58,9 +57,10 @@ public sealed class Ledger(IStore store, TimeProvider clock)
     /// <param name="decide">The pure decision.</param>
     /// <param name="actor">Who asked.</param>
     /// <param name="resumed">The operation to carry on with, or null for a new one.</param>
+    /// <param name="key">What the request is known again by, or null.</param>
     /// <returns>The decision, with the operation that began, or the ids of those in its way.</returns>
     public (Decision Decision, Operation? Begun, ImmutableArray<long> InTheWay) Begin(
-        Func<Inventory, Decision> decide, string actor, Operation? resumed)
+        Func<Inventory, Decision> decide, string actor, Operation? resumed, RequestKey? key = null)
     {
         lock (_gate)
         {
@@ -93,7 +93,7 @@ public sealed class Ledger(IStore store, TimeProvider clock)
                 Warnings = plan.Warnings,
             }).Starting(first, now);
             Event started = NewEvent(resumed is null ? "operationStarted" : "operationResumed", operation.Change.Subject, operation, operation.Change.Kind);
-            Write(plan.Reserved, operation, [started]);
+            Write(plan.Reserved, operation, [started], key);
             foreach (string subject in plan.Touches)
             {
                 _held[subject] = operation.Id;
@@ -129,6 +129,18 @@ public sealed class Ledger(IStore store, TimeProvider clock)
         }
     }
 
+    /// <summary>Writes down something that happened beside the inventory.</summary>
+    public void Tell(string kind, string subject, string actor, string? data, long? operation = null)
+    {
+        lock (_gate)
+        {
+            Write(_inventory, null, [new Event(0, clock.GetUtcNow(), kind, subject, operation, actor, data)]);
+        }
+    }
+
+    /// <summary>Wakes who waits for events: one was written by somebody else.</summary>
+    public void Announce() => Interlocked.Exchange(ref _told, NewSignal()).SetResult();
+
     /// <summary>Adds the steps of another plan to an operation, with what that plan reserves.</summary>
     public Operation Amend(Operation operation, Func<Inventory, Plan> plan)
     {
@@ -160,6 +172,7 @@ public sealed class Ledger(IStore store, TimeProvider clock)
                 _running.TryRemove(operation.Id, out running);
             }
 
+            measures.Ended(operation);
             Interlocked.Exchange(ref _released, NewSignal()).SetResult();
             running?.Finished.TrySetResult(operation);
         }
@@ -186,14 +199,18 @@ public sealed class Ledger(IStore store, TimeProvider clock)
         }
     }
 
-    private void Write(Inventory after, Operation? operation, IReadOnlyList<Event> events)
+    private void Write(Inventory after, Operation? operation, IReadOnlyList<Event> events, RequestKey? key = null)
     {
-        store.Write(_inventory, after, operation, events);
+        store.Write(_inventory, after, operation, events, key);
         Volatile.Write(ref _inventory, after);
+        if (events.Count > 0)
+        {
+            Announce();
+        }
     }
 
     private Event NewEvent(string kind, string subject, Operation operation, string? data) =>
-        new(Interlocked.Increment(ref _lastEvent), clock.GetUtcNow(), kind, subject, operation.Id, operation.Actor, data);
+        new(0, clock.GetUtcNow(), kind, subject, operation.Id, operation.Actor, data);
 
     private static TaskCompletionSource NewSignal() => new(TaskCreationOptions.RunContinuationsAsynchronously);
 

@@ -94,7 +94,7 @@ public sealed record Problem(ProblemCode Code, string Detail)
 }
 
 /// <summary>Something that happened.</summary>
-/// <param name="Id">Ascending.</param>
+/// <param name="Id">Ascending without gaps; the store gives it, and 0 is one that is not written yet.</param>
 /// <param name="Time">When.</param>
 /// <param name="Kind">What: <c>operationStarted</c>, <c>operationSucceeded</c>, <c>operationFailed</c>, or the action of a step that was done.</param>
 /// <param name="Subject">On what.</param>

@@ -17,6 +17,11 @@ public sealed partial class Reconciler(
     private const string Actor = "assignhub";
     private static readonly TimeSpan Interval = TimeSpan.FromSeconds(5);
 
+    private long _lastRound = clock.GetUtcNow().UtcTicks;
+
+    /// <summary>When it last began a round.</summary>
+    public DateTimeOffset LastRound => new(Interlocked.Read(ref _lastRound), TimeSpan.Zero);
+
     /// <summary>Loads the store, observes the host and takes up what was under way.</summary>
     public async Task RecoverAsync(CancellationToken cancellation)
     {
@@ -48,6 +53,7 @@ public sealed partial class Reconciler(
                 LogMoved(logger, moved);
             }
 
+            Interlocked.Exchange(ref _lastRound, clock.GetUtcNow().UtcTicks);
             try
             {
                 observer.Scan();
@@ -172,7 +178,7 @@ public sealed partial class Reconciler(
 
     private async Task SubmitAsync(Change change, TimeSpan? patience, CancellationToken cancellation)
     {
-        Submission submission = await coordinator.SubmitAsync(change, Actor, dryRun: false, cancellation, patience).ConfigureAwait(false);
+        Submission submission = await coordinator.SubmitAsync(change, new Request(Actor), cancellation, patience).ConfigureAwait(false);
         foreach (Refusal refusal in submission.Decision.Refusals.Where(refusal => refusal.Code != ProblemCode.GuestNotFound))
         {
             LogRefused(logger, change.Kind, change.Subject, refusal.Message);

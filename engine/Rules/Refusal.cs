@@ -44,6 +44,16 @@ public enum ProblemCode
     GuestNotFound,
     /// <summary>No such operation.</summary>
     OperationNotFound,
+    /// <summary>No such token.</summary>
+    TokenNotFound,
+    /// <summary>The resource is no longer as the request's If-Match has it.</summary>
+    PreconditionFailed,
+    /// <summary>The Idempotency-Key was used for another request.</summary>
+    IdempotencyMismatch,
+    /// <summary>The events after this one are no longer kept.</summary>
+    EventsGone,
+    /// <summary>The client does too much at once.</summary>
+    RateLimited,
     /// <summary>The group belongs to another owner.</summary>
     GroupOwned,
     /// <summary>A process that AssignHub did not start holds the group.</summary>

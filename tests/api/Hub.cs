@@ -7,6 +7,8 @@ using AssignHub.Api;
 using AssignHub.Engine.Pci;
 using AssignHub.Synthetic;
 using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Routing;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace AssignHub.Tests.Api;
 
@@ -24,12 +26,17 @@ public sealed class Hub : IAsyncLifetime
     public const int SharedGroup = 12;
     public const int ShpcGroup = 13;
 
-    private readonly string _data = Directory.CreateTempSubdirectory("assignhub-api-").FullName;
     private WebApplication? _app;
 
     public SyntheticHost Host { get; } = Build();
 
     public HttpClient Client { get; private set; } = null!;
+
+    public string Data { get; } = Directory.CreateTempSubdirectory("assignhub-api-").FullName;
+
+    public string Database => Path.Combine(Data, "assignhub.db");
+
+    public IEnumerable<RouteEndpoint> Routes => _app!.Services.GetRequiredService<EndpointDataSource>().Endpoints.OfType<RouteEndpoint>();
 
     public Uri Url { get; private set; } = null!;
 
@@ -37,11 +44,11 @@ public sealed class Hub : IAsyncLifetime
 
     public async Task StartAsync()
     {
-        _app = Service.Build(new Settings { Listen = "http://127.0.0.1:0", Data = _data, Sysfs = Host.SysfsRoot, Proc = Host.ProcRoot });
+        _app = Service.Build(new Settings { Listen = "http://127.0.0.1:0", Data = Data, Sysfs = Host.SysfsRoot, Proc = Host.ProcRoot });
         await _app.StartAsync();
         Url = new Uri(_app.Urls.First());
         Client = new HttpClient { BaseAddress = Url };
-        Client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", (await File.ReadAllTextAsync(Path.Combine(_data, "admin.token"))).Trim());
+        Client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", (await File.ReadAllTextAsync(Path.Combine(Data, "admin.token"))).Trim());
         Client.DefaultRequestHeaders.Add("Prefer", "wait=30");
     }
 
@@ -56,7 +63,7 @@ public sealed class Hub : IAsyncLifetime
     {
         await StopAsync();
         Host.Dispose();
-        Directory.Delete(_data, recursive: true);
+        Directory.Delete(Data, recursive: true);
     }
 
     /// <summary>Sends a request; the body is JSON text as it stands, right or wrong.</summary>
