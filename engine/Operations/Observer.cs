@@ -66,6 +66,19 @@ public sealed class Observer(HostScanner scanner, DoctorReader doctor, GroupHold
     /// <summary>Renews what a change touched. Who holds files is not looked for: nothing is decided by it that takes from anyone.</summary>
     public Task<World> ObserveAgainAsync(Change change, CancellationToken cancellation) => ObserveAsync(change, withProcesses: false, cancellation);
 
+    /// <summary>Renews what is known of one guest's process.</summary>
+    /// <exception cref="QemuException">It lives and does not answer.</exception>
+    public async Task<World> ObserveAsync(Guest guest, CancellationToken cancellation)
+    {
+        ArgumentNullException.ThrowIfNull(guest);
+        GuestView? view = await guests.ViewAsync(guest, cancellation).ConfigureAwait(false);
+        lock (_gate)
+        {
+            World last = World;
+            return _last = last with { Guests = view is null ? last.Guests.Remove(guest.Name) : last.Guests.SetItem(guest.Name, view) };
+        }
+    }
+
     private async Task<World> ObserveAsync(Change change, bool withProcesses, CancellationToken cancellation)
     {
         World last = World;

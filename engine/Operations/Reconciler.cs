@@ -82,9 +82,15 @@ public sealed partial class Reconciler(
         foreach (Guest guest in ledger.Inventory.Guests.Values.Where(which))
         {
             TrimLogs(guest.Name);
-            if (await ViewAsync(guest, cancellation).ConfigureAwait(false) is { } view)
+            try
             {
-                await AlignAsync(observer.World with { Guests = view }, new SettleGuest(guest.Name, lastWords), cancellation).ConfigureAwait(false);
+                World world = await observer.ObserveAsync(guest, cancellation).ConfigureAwait(false);
+                await AlignAsync(world, new SettleGuest(guest.Name, lastWords), cancellation).ConfigureAwait(false);
+            }
+            catch (QemuException silent)
+            {
+                // It lives and does not answer: it is left alone, and asked again at the next round.
+                LogSilent(logger, silent, guest.Name);
             }
         }
 
@@ -158,21 +164,6 @@ public sealed partial class Reconciler(
         catch (QemuException silent)
         {
             LogSilent(logger, silent, guest.Name);
-        }
-    }
-
-    /// <summary>A guest's process as it is, none if it is gone; null if it lives and does not answer: it is left alone, and asked again at the next round.</summary>
-    private async Task<ImmutableDictionary<string, GuestView>?> ViewAsync(Guest guest, CancellationToken cancellation)
-    {
-        try
-        {
-            GuestView? view = await guests.ViewAsync(guest, cancellation).ConfigureAwait(false);
-            return view is null ? ImmutableDictionary<string, GuestView>.Empty : ImmutableDictionary<string, GuestView>.Empty.Add(guest.Name, view);
-        }
-        catch (QemuException silent)
-        {
-            LogSilent(logger, silent, guest.Name);
-            return null;
         }
     }
 
