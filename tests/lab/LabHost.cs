@@ -26,7 +26,7 @@ public sealed partial class LabHost : IAsyncDisposable
         _owned = owned;
         _keepState = keepState;
         StateDirectory = state;
-        _pulse = new Pulse(state, _monitorTurn);
+        _pulse = new Pulse(state, () => _agent.Waiting, _monitorTurn);
         ApiUrl = new Uri($"http://127.0.0.1:{port}");
     }
 
@@ -335,7 +335,7 @@ public sealed partial class LabHost : IAsyncDisposable
     private static string ConsoleTail(string state)
     {
         string path = Path.Combine(state, "console.log");
-        return File.Exists(path) ? "Its console's last lines:\n" + string.Join('\n', File.ReadLines(path).TakeLast(15)) : "";
+        return File.Exists(path) ? "Its console's last lines:\n" + string.Join('\n', File.ReadLines(path).TakeLast(60)) : "";
     }
 
     [GeneratedRegex(@"HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)")]

@@ -21,6 +21,9 @@ internal sealed class Agent : IDisposable
     /// <summary>Whether a command was given up to which the agent had no answer any more, not even to being told to end it.</summary>
     public bool IsSilent { get; private set; }
 
+    /// <summary>For how long it owes an answer; each of its calls is answered at once, however long what it runs takes.</summary>
+    public TimeSpan Waiting => _channel.Waiting;
+
     private Agent(JsonChannel channel, FileStream turn)
     {
         _channel = channel;

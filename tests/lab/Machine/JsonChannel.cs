@@ -15,6 +15,7 @@ internal sealed class JsonChannel : IDisposable
     private readonly NetworkStream _stream;
     private readonly SemaphoreSlim _turn = new(1, 1);
     private bool _broken;
+    private long _asked;
 
     private JsonChannel(Socket socket)
     {
@@ -53,6 +54,7 @@ internal sealed class JsonChannel : IDisposable
             // An answer that nobody waited for would be taken for the next one's.
             ObjectDisposedException.ThrowIf(_broken, this);
             _broken = true;
+            Interlocked.Exchange(ref _asked, Environment.TickCount64);
             await _stream.WriteAsync(JsonSerializer.SerializeToUtf8Bytes(request).Append((byte)'\n').ToArray(), cancel).ConfigureAwait(false);
             while (true)
             {
@@ -72,9 +74,13 @@ internal sealed class JsonChannel : IDisposable
         }
         finally
         {
+            Interlocked.Exchange(ref _asked, 0);
             _turn.Release();
         }
     }
+
+    /// <summary>For how long the present call has had no answer; zero if none is under way.</summary>
+    public TimeSpan Waiting => Interlocked.Read(ref _asked) is var asked && asked == 0 ? TimeSpan.Zero : TimeSpan.FromMilliseconds(Environment.TickCount64 - asked);
 
     /// <summary>Reads until an answer to <c>guest-sync</c> with this number: whatever came before was meant for others.</summary>
     public async Task SynchronizeAsync(long number, CancellationToken cancel)

@@ -33,12 +33,13 @@ internal static class QemuCommand
             "-chardev", $"file,id=console,path={Path.Combine(state, "console.log")}", "-serial", "chardev:console",
             "-qmp", $"unix:{Path.Combine(state, "qmp.sock")},server=on,wait=off",
             "-fsdev", "local,id=machine,path=/,security_model=none,readonly=on,multidevs=remap",
-            "-device", "virtio-9p-pci,fsdev=machine,mount_tag=machine,addr=18",
+            // Without event_idx a notice that got lost is made good by the next one: see Pulse.
+            "-device", "virtio-9p-pci,event_idx=off,fsdev=machine,mount_tag=machine,addr=18",
             "-fsdev", $"local,id=assets,path={assets.CacheDirectory},security_model=none,readonly=on,multidevs=remap",
-            "-device", "virtio-9p-pci,fsdev=assets,mount_tag=assets,addr=19",
-            "-device", "virtio-serial-pci,id=agents,addr=1a",
+            "-device", "virtio-9p-pci,event_idx=off,fsdev=assets,mount_tag=assets,addr=19",
+            "-device", "virtio-serial-pci,event_idx=off,id=agents,addr=1a",
             "-netdev", $"user,id=management,restrict=on,hostfwd=tcp:127.0.0.1:{options.Port}-10.0.2.15:8080",
-            "-device", $"virtio-net-pci,netdev=management,mac={ManagementMac},romfile=,addr=1b",
+            "-device", $"virtio-net-pci,event_idx=off,netdev=management,mac={ManagementMac},romfile=,addr=1b",
         ];
         for (int channel = 1; channel <= Channels; channel++)
         {
