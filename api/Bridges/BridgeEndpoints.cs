@@ -63,13 +63,15 @@ internal static class BridgeEndpoints
     {
         RouteGroupBuilder bridges = v1.MapGroup("/bridges").WithTags("Hardware");
         bridges.MapGet("", List).NeedsRole(Role.Viewer).WithName("listBridges").WithSummary("List the PCI bridges")
+            .WithDescription("Each with all that is below it, which shares its reset.")
             .Produces<Page<BridgeResource>>().WithParameters(Parameters.Paging).WithProblems(ProblemCode.ValidationFailed);
         bridges.MapGet("/{address}", Get).NeedsRole(Role.Viewer).WithName("getBridge").WithSummary("Get a bridge")
+            .WithDescription("With the devices, groups and running guests below it, and every reason why it cannot be reset.")
             .Produces<BridgeResource>().WithProblems(ProblemCode.ValidationFailed, ProblemCode.BridgeNotFound);
         bridges.MapPost("/{address}/reset", ResetAsync).NeedsRole(Role.Operator).WithName("resetBridge").WithSummary("Reset everything below a bridge")
             .WithDescription("Refused while a device below is the host's, a running guest's or a foreign process's. Afterwards each device has to answer, or it is quarantined. "
                 + "With evict the devices of running guests are unplugged before and plugged back after.")
-            .WithParameters(Parameters.Evict).ProducesChange<BridgeResource>().WithProblems(ProblemCode.ValidationFailed, ProblemCode.BridgeNotFound, ProblemCode.ResetBlocked);
+            .WithParameters(Parameters.Evict).ProducesChange<BridgeResource>().WithProblems(ProblemCode.ValidationFailed, ProblemCode.BridgeNotFound, ProblemCode.ResetBlocked, ProblemCode.UnplugTimeout);
     }
 
     private static IResult List(HttpRequest request, Observer observer)

@@ -75,12 +75,14 @@ internal static class ContainerEndpoints
     {
         RouteGroupBuilder containers = v1.MapGroup("/containers").WithTags("Claims");
         containers.MapGet("", List).NeedsRole(Role.Viewer).WithName("listContainers").WithSummary("List the containers")
+            .WithDescription("Each is a claim on exactly one group, for a guest or for none.")
             .Produces<Page<ContainerResource>>().WithParameters(Parameters.Paging, Parameters.Filters("guest", "state")).WithProblems(ProblemCode.ValidationFailed);
         containers.MapPost("", ClaimAsync).NeedsRole(Role.Operator).WithName("claimGroup").WithSummary("Claim a group")
             .WithDescription("Takes the whole group off its host drivers and proves the claim against the kernel. Every reason against it is named, and then nothing was touched.")
             .Accepts<ContainerRequest>("application/json").ProducesChange<ContainerResource>(StatusCodes.Status201Created)
             .WithProblems(ProblemCode.ValidationFailed, ProblemCode.GroupNotFound, ProblemCode.GroupOwned);
         containers.MapGet("/{id}", Get).NeedsRole(Role.Viewer).WithName("getContainer").WithSummary("Get a container")
+            .WithDescription("With the driver that each device goes back to, and what the kernel said of its IOMMU when the claim was proven.")
             .ProducesTagged<ContainerResource>().WithProblems(ProblemCode.ContainerNotFound);
         containers.MapDelete("/{id}", ReleaseAsync).NeedsRole(Role.Operator).WithName("releaseContainer").WithSummary("Release a group")
             .WithDescription("Every device goes back to the driver that it came from.")

@@ -15,10 +15,12 @@ internal static class DeviceEndpoints
     {
         RouteGroupBuilder devices = v1.MapGroup("/devices").WithTags("Hardware");
         devices.MapGet("", List).NeedsRole(Role.Viewer).WithName("listDevices").WithSummary("List the PCI devices")
+            .WithDescription("By address. Each says whether it can be assigned and, if not, every reason. A claimed device that the host misses is there too.")
             .Produces<Page<DeviceResource>>()
             .WithParameters(Parameters.Paging, Parameters.Filters("vendorId", "deviceId", "class", "driver", "group", "numaNode", "state", "assignable"))
             .WithProblems(ProblemCode.ValidationFailed);
         devices.MapGet("/{address}", Get).NeedsRole(Role.Viewer).WithName("getDevice").WithSummary("Get a device")
+            .WithDescription("With what the host does with it, and every reason why it cannot be assigned.")
             .ProducesTagged<DeviceResource>().WithProblems(ProblemCode.ValidationFailed, ProblemCode.DeviceNotFound);
         devices.MapPost("/{address}/reset", ResetAsync).NeedsRole(Role.Operator).WithName("resetDevice").WithSummary("Reset one function")
             .WithDescription("By the kernel's best method, which hits nothing else. Afterwards the device has to answer, or it is quarantined.")
@@ -26,6 +28,7 @@ internal static class DeviceEndpoints
         OverrideEndpoints.Map(devices);
         SriovEndpoints.Map(devices);
         devices.MapPost("/{address}/clear", ClearAsync).NeedsRole(Role.Operator).WithName("clearDevice").WithSummary("Lift a device's quarantine")
+            .WithDescription("A device that did not answer after a reset is not assigned until somebody says that it may be.")
             .ProducesChange<DeviceResource>().TakesIfMatch().WithProblems(ProblemCode.ValidationFailed, ProblemCode.DeviceNotFound);
         devices.MapGet("/{address}/vfio", GetVfio).NeedsRole(Role.Viewer).WithName("getDeviceVfio").WithSummary("What the kernel told of a device through VFIO")
             .WithDescription("Regions with what of them can be mapped, interrupts, and resets, as they were when AssignHub last opened the device: at the claim of its group.")

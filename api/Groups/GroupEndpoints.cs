@@ -71,9 +71,11 @@ internal static class GroupEndpoints
     {
         RouteGroupBuilder groups = v1.MapGroup("/groups").WithTags("Hardware");
         groups.MapGet("", List).NeedsRole(Role.Viewer).WithName("listGroups").WithSummary("List the IOMMU groups")
+            .WithDescription("A group is the smallest set of devices that the hardware isolates, so it is claimed as a whole.")
             .Produces<Page<GroupResource>>().WithParameters(Parameters.Paging, Parameters.Filters("owner", "guest", "assignable"))
             .WithProblems(ProblemCode.ValidationFailed);
         groups.MapGet("/{id}", Get).NeedsRole(Role.Viewer).WithName("getGroup").WithSummary("Get a group")
+            .WithDescription("With its owner, and every reason why it cannot be claimed.")
             .Produces<GroupResource>().WithProblems(ProblemCode.ValidationFailed, ProblemCode.GroupNotFound);
     }
 

@@ -15,30 +15,35 @@ internal static class GuestEndpoints
     {
         RouteGroupBuilder guests = v1.MapGroup("/guests").WithTags("Guests");
         guests.MapGet("", List).NeedsRole(Role.Viewer).WithName("listGuests").WithSummary("List the guests")
+            .WithDescription("What was asked for of each and, under `status`, what is.")
             .Produces<Page<GuestResource>>().WithParameters(Parameters.Paging, Parameters.Filters("state")).WithProblems(ProblemCode.ValidationFailed);
         guests.MapPost("", CreateAsync).NeedsRole(Role.Operator).WithName("createGuest").WithSummary("Create a guest and reserve its devices")
             .WithDescription("Each device is reserved with its whole group. The guest does not run until it is started.")
             .Accepts<GuestRequest>("application/json").ProducesChange<GuestResource>(StatusCodes.Status201Created)
             .WithProblems(ProblemCode.ValidationFailed, ProblemCode.DeviceNotFound, ProblemCode.GroupOwned);
         guests.MapGet("/{name}", Get).NeedsRole(Role.Viewer).WithName("getGuest").WithSummary("Get a guest")
+            .WithDescription("What was asked for and, under `status`, what the kernel and QEMU say now.")
             .ProducesTagged<GuestResource>().WithProblems(ProblemCode.GuestNotFound);
         guests.MapDelete("/{name}", DeleteAsync).NeedsRole(Role.Operator).WithName("deleteGuest").WithSummary("Delete a guest")
             .WithDescription("Its devices go back to the host, except those in containers that are kept. A running guest is deleted with force only.")
             .WithParameters(Parameters.Force).ProducesRemoval().TakesIfMatch().WithProblems(ProblemCode.ValidationFailed, ProblemCode.GuestNotFound, ProblemCode.GuestRunning);
-        MapVerb(guests, "start", "Launch a guest with its devices", (name, _) => new StartGuest(name));
-        MapVerb(guests, "stop", "End a guest; its devices stay reserved", (name, force) => new StopGuest(name, force));
-        MapVerb(guests, "pause", "Hold a guest's CPUs", (name, _) => new PauseGuest(name));
-        MapVerb(guests, "resume", "Let a guest's CPUs run again", (name, _) => new ResumeGuest(name));
+        MapVerb(guests, "start", "Launch a guest with its devices", "It starts paused and empty, gets each of its devices, then runs. One that runs already stays as it is.", (name, _) => new StartGuest(name));
+        MapVerb(guests, "stop", "End a guest; its devices stay reserved", "It is asked by its power button and, if it does not end in time, made to; with force at once.", (name, force) => new StopGuest(name, force));
+        MapVerb(guests, "pause", "Hold a guest's CPUs", "Its memory and devices stay as they are.", (name, _) => new PauseGuest(name));
+        MapVerb(guests, "resume", "Let a guest's CPUs run again", "One that runs stays as it is.", (name, _) => new ResumeGuest(name));
         guests.MapGet("/{name}/console", Console).NeedsRole(Role.Viewer).WithName("getGuestConsole").WithSummary("Get what a guest wrote to its serial console")
+            .WithDescription("As text; the oldest is cut off when it grows long.")
             .Produces<string>(contentType: "text/plain").WithProblems(ProblemCode.GuestNotFound);
 
         guests.MapGet("/{name}/devices", ListDevices).NeedsRole(Role.Viewer).WithName("listGuestDevices").WithSummary("List a guest's devices")
+            .WithDescription("Each with its group, the container that holds it, and how far it is into the guest or out of it.")
             .Produces<Page<GuestDeviceResource>>().WithParameters(Parameters.Paging).WithProblems(ProblemCode.ValidationFailed, ProblemCode.GuestNotFound);
         guests.MapPost("/{name}/devices", AttachAsync).NeedsRole(Role.Operator).WithName("attachDevice").WithSummary("Give a device to a guest")
             .WithDescription("With its whole group, and at once if the guest runs.")
             .Accepts<DeviceSelection>("application/json").ProducesChange<GuestDeviceResource>(StatusCodes.Status201Created).TakesIfMatch()
             .WithProblems(ProblemCode.ValidationFailed, ProblemCode.GuestNotFound, ProblemCode.GroupOwned);
         guests.MapGet("/{name}/devices/{address}", GetDevice).NeedsRole(Role.Viewer).WithName("getGuestDevice").WithSummary("Get a guest's device")
+            .WithDescription("With its group, the container that holds it, and how far it is into the guest or out of it.")
             .ProducesTagged<GuestDeviceResource>().WithProblems(ProblemCode.ValidationFailed, ProblemCode.GuestNotFound);
         guests.MapDelete("/{name}/devices/{address}", DetachAsync).NeedsRole(Role.Operator).WithName("detachDevice").WithSummary("Take a device out of a guest")
             .WithDescription("Done when the guest let go, QEMU said so and the kernel shows the device closed. With its last device the group goes back to the host, unless it is kept. "
@@ -46,12 +51,12 @@ internal static class GuestEndpoints
             .WithParameters(Parameters.Force).ProducesRemoval().TakesIfMatch().WithProblems(ProblemCode.ValidationFailed, ProblemCode.GuestNotFound, ProblemCode.Busy, ProblemCode.UnplugTimeout);
     }
 
-    private static void MapVerb(RouteGroupBuilder guests, string verb, string summary, Func<string, bool, Change> change)
+    private static void MapVerb(RouteGroupBuilder guests, string verb, string summary, string description, Func<string, bool, Change> change)
     {
         RouteHandlerBuilder route = guests.MapPost($"/{{name}}/{verb}", (HttpContext http, string name, ChangeEndpoints changes) =>
                 changes.SubmitAsync(http, change(name, verb == "stop" && http.Request.Flag("force")),
                     world => EntityTags.Show(http, Find(world, name), ApiJson.Wire.GuestResource), world => Tag(world, name)))
-            .NeedsRole(Role.Operator).WithName($"{verb}Guest").WithSummary(summary).ProducesChange<GuestResource>().TakesIfMatch()
+            .NeedsRole(Role.Operator).WithName($"{verb}Guest").WithSummary(summary).WithDescription(description).ProducesChange<GuestResource>().TakesIfMatch()
             .WithProblems(ProblemCode.ValidationFailed, ProblemCode.GuestNotFound, ProblemCode.GuestNotRunning, ProblemCode.QemuError);
         if (verb == "stop")
         {

@@ -7,6 +7,7 @@ internal static class HealthEndpoints
     public static void Map(IEndpointRouteBuilder routes)
     {
         routes.MapGet("/healthz", () => TypedResults.Text("ok\n")).WithTags("Service").WithName("getHealth").WithSummary("Whether the service lives")
+            .WithDescription("It answers, so it does. Needs no token.")
             .Produces<string>(contentType: "text/plain").AllowAnonymous();
         routes.MapGet("/readyz", Ready).WithTags("Service").WithName("getReadiness").WithSummary("Whether the service can assign devices")
             .WithDescription("The IOMMU and VFIO are there, the store can be written, and the reconciler comes round; else each that is lacking.")

@@ -66,8 +66,10 @@ internal static class HostEndpoints
     public static void Map(RouteGroupBuilder v1)
     {
         RouteGroupBuilder host = v1.MapGroup("/host").WithTags("Hardware");
-        host.MapGet("", Get).NeedsRole(Role.Viewer).WithName("getHost").WithSummary("Get the host").Produces<HostResource>().WithProblems();
-        host.MapPost("/rescan", Rescan).NeedsRole(Role.Operator).WithName("rescanHost").WithSummary("Read the whole host again").Produces<HostResource>().WithProblems(ProblemCode.HostFault);
+        host.MapGet("", Get).NeedsRole(Role.Viewer).WithName("getHost").WithSummary("Get the host")
+            .WithDescription("What it offers for assigning devices, as it was last read, and every check that says what is lacking and how to mend it.").Produces<HostResource>().WithProblems();
+        host.MapPost("/rescan", Rescan).NeedsRole(Role.Operator).WithName("rescanHost").WithSummary("Read the whole host again")
+            .WithDescription("Devices and groups follow the kernel's events by themselves; this also runs the checks again.").Produces<HostResource>().WithProblems(ProblemCode.HostFault);
     }
 
     private static IResult Get(Observer observer) => Show(observer.World, observer.Facts);

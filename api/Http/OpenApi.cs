@@ -15,6 +15,9 @@ internal sealed record Parameter(string Name, ParameterLocation In, string Descr
 /// <summary>Text of another media type that an endpoint answers with when it is asked for.</summary>
 internal sealed record TextAlternative(string MediaType, string Description);
 
+/// <summary>That an endpoint answers a dry run with the plan, on the status that it answers with when it is done.</summary>
+internal sealed record PlanInstead;
+
 /// <summary>The parameters that several endpoints share.</summary>
 internal static class Parameters
 {
@@ -76,16 +79,15 @@ internal static class EndpointMetadata
     /// <summary>An endpoint that changes something and shows the resource after.</summary>
     public static RouteHandlerBuilder ProducesChange<T>(this RouteHandlerBuilder route, int done = StatusCodes.Status200OK)
     {
-        // 200 is also the plan of a dry run; a status has one schema, so the resource stands for both where they share it.
         route.Produces<Operations.OperationResource>(StatusCodes.Status202Accepted).Produces<T>(done);
-        return (done == StatusCodes.Status200OK ? route : route.Produces<Operations.PlanResource>())
-            .WithParameters(Parameters.Change).WithProblems(ProblemCode.Busy, ProblemCode.HostFault, ProblemCode.QemuError);
+        return (done == StatusCodes.Status200OK ? route.WithMetadata(new PlanInstead()) : route.Produces<Operations.PlanResource>())
+            .WithParameters(Parameters.Change).WithProblems(ProblemCode.ValidationFailed, ProblemCode.Busy, ProblemCode.HostFault, ProblemCode.QemuError);
     }
 
     /// <summary>An endpoint that removes something.</summary>
     public static RouteHandlerBuilder ProducesRemoval(this RouteHandlerBuilder route) => route
         .Produces<Operations.OperationResource>(StatusCodes.Status202Accepted).Produces(StatusCodes.Status204NoContent)
-        .Produces<Operations.PlanResource>().WithParameters(Parameters.Change).WithProblems(ProblemCode.Busy, ProblemCode.HostFault, ProblemCode.QemuError);
+        .Produces<Operations.PlanResource>().WithParameters(Parameters.Change).WithProblems(ProblemCode.ValidationFailed, ProblemCode.Busy, ProblemCode.HostFault, ProblemCode.QemuError);
 }
 
 /// <summary>Generates and writes the document.</summary>
@@ -117,7 +119,8 @@ internal static class OpenApi
             Description = "A PCI address, domain:bus:slot.function in lower-case hex.",
             Examples = ["0000:03:01.0"],
         });
-        options.OperationFilter<ParameterFilter>();
+        options.OperationFilter<OpenApiOperations>();
+        options.SchemaFilter<OpenApiSchemas>();
         options.SupportNonNullableReferenceTypes();
         options.CustomSchemaIds(SchemaName);
         foreach (string file in Directory.EnumerateFiles(AppContext.BaseDirectory, "*.xml").Order(StringComparer.Ordinal))
@@ -142,58 +145,5 @@ internal static class OpenApi
             : type.Name;
         return name.EndsWith("Resource", StringComparison.Ordinal) ? name[..^"Resource".Length] : name == nameof(ProblemDocument) ? "Problem"
             : name == nameof(Engine.Operations.Problem) ? "OperationError" : name.Replace("Resource", "", StringComparison.Ordinal);
-    }
-
-    private sealed class ParameterFilter : IOperationFilter
-    {
-        public void Apply(OpenApiOperation operation, OperationFilterContext context)
-        {
-            operation.Parameters ??= [];
-            foreach (Parameter parameter in context.ApiDescription.ActionDescriptor.EndpointMetadata.OfType<Parameter>())
-            {
-                operation.Parameters.Add(new OpenApiParameter
-                {
-                    Name = parameter.Name,
-                    In = parameter.In,
-                    Description = parameter.Description,
-                    Schema = new OpenApiSchema { Type = parameter.Type },
-                });
-            }
-
-            if (context.ApiDescription.ActionDescriptor.EndpointMetadata.OfType<NeededRole>().Any(needed => needed.Role > Role.Viewer))
-            {
-                AddProblem(operation, StatusCodes.Status403Forbidden, "Forbidden");
-            }
-
-            if (string.Equals(context.ApiDescription.HttpMethod, "POST", StringComparison.OrdinalIgnoreCase))
-            {
-                AddIdempotency(operation);
-            }
-
-            foreach (TextAlternative text in context.ApiDescription.ActionDescriptor.EndpointMetadata.OfType<TextAlternative>())
-            {
-                operation.Responses!["200"].Content![text.MediaType] = new OpenApiMediaType
-                {
-                    Schema = new OpenApiSchema { Type = JsonSchemaType.String, Description = text.Description },
-                };
-            }
-        }
-
-        private static void AddIdempotency(OpenApiOperation operation)
-        {
-            operation.Parameters!.Add(new OpenApiParameter
-            {
-                Name = "Idempotency-Key",
-                In = ParameterLocation.Header,
-                Description = "Chosen by the client: for 24 hours the same request with this key gets the same answer, and does nothing a second time. A refusal is not kept.",
-                Schema = new OpenApiSchema { Type = JsonSchemaType.String, MinLength = 1, MaxLength = 255 },
-            });
-            AddProblem(operation, StatusCodes.Status400BadRequest, "Bad Request");
-            AddProblem(operation, StatusCodes.Status409Conflict, "Conflict");
-            AddProblem(operation, StatusCodes.Status422UnprocessableEntity, "Unprocessable Content");
-        }
-
-        private static void AddProblem(OpenApiOperation operation, int status, string description) =>
-            operation.Responses!.TryAdd(status.ToString(CultureInfo.InvariantCulture), new OpenApiResponse { Description = description, Content = operation.Responses["401"].Content });
     }
 }

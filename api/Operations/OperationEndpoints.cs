@@ -15,13 +15,15 @@ internal static class OperationEndpoints
     {
         RouteGroupBuilder operations = v1.MapGroup("/operations").WithTags("Operations");
         operations.MapGet("", List).NeedsRole(Role.Viewer).WithName("listOperations").WithSummary("List operations, newest first")
+            .WithDescription("Every change that was begun, with its steps and what became of them.")
             .Produces<Page<OperationResource>>().WithParameters(Parameters.Paging).WithProblems(ProblemCode.ValidationFailed);
         operations.MapGet("/{id}", GetAsync).NeedsRole(Role.Viewer).WithName("getOperation").WithSummary("Get an operation, waiting for its end if asked to")
+            .WithDescription("With each step as it runs, those of the way back included.")
             .Produces<OperationResource>().WithParameters(Parameters.Wait).WithProblems(ProblemCode.ValidationFailed, ProblemCode.OperationNotFound);
         operations.MapDelete("/{id}", Cancel).NeedsRole(Role.Operator).WithName("cancelOperation").WithSummary("Cancel an operation")
             .WithDescription("It ends at its next step and takes the way back; one that has ended stays as it is.")
             .Produces<OperationResource>().Produces<OperationResource>(StatusCodes.Status202Accepted)
-            .WithProblems(ProblemCode.ValidationFailed, ProblemCode.OperationNotFound);
+            .WithProblems(ProblemCode.OperationNotFound);
     }
 
     private static IResult List(HttpRequest request, Ledger ledger, IStore store, Observer observer)

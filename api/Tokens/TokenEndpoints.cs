@@ -64,8 +64,10 @@ internal static partial class TokenEndpoints
             .WithDescription("The answer shows it, and nothing does afterwards: the service keeps a hash of it.")
             .Accepts<TokenRequest>("application/json").Produces<TokenResource>(StatusCodes.Status201Created).WithProblems(ProblemCode.ValidationFailed);
         tokens.MapGet("/{id}", Get).NeedsRole(Role.Admin).WithName("getToken").WithSummary("Get a token")
+            .WithDescription("What is known of it; never the token itself.")
             .ProducesTagged<TokenResource>().WithProblems(ProblemCode.TokenNotFound);
         tokens.MapDelete("/{id}", Delete).NeedsRole(Role.Admin).WithName("revokeToken").WithSummary("Revoke a token")
+            .WithDescription("It is unknown from the next request on, and event streams that it opened end.")
             .Produces(StatusCodes.Status204NoContent).TakesIfMatch().WithProblems(ProblemCode.TokenNotFound);
     }
 

@@ -121,7 +121,7 @@ public sealed class BadInputTests(Hub hub) : IClassFixture<Hub>
     [InlineData("")]
     public async Task Token_MissingOrWrong_Is401(string? token)
     {
-        using var stranger = new HttpClient { BaseAddress = hub.Url };
+        using var stranger = new HttpClient(new ContractHandler()) { BaseAddress = hub.Url };
         stranger.DefaultRequestHeaders.Authorization = token is null ? null : new AuthenticationHeaderValue("Bearer", token);
         foreach (string path in (string[])["/v1/host", "/v1/devices", "/v1/groups", "/v1/bridges", "/v1/containers", "/v1/guests", "/v1/operations", "/v1/events"])
         {

@@ -40,14 +40,19 @@ public sealed class Hub : IAsyncLifetime
 
     public Uri Url { get; private set; } = null!;
 
+    public IServiceProvider Services => _app!.Services;
+
+    /// <summary>What a test sets otherwise.</summary>
+    public Func<Settings, Settings> Adjust { get; init; } = settings => settings;
+
     public Task InitializeAsync() => StartAsync();
 
     public async Task StartAsync()
     {
-        _app = Service.Build(new Settings { Listen = "http://127.0.0.1:0", Data = Data, Sysfs = Host.SysfsRoot, Proc = Host.ProcRoot });
+        _app = Service.Build(Adjust(new Settings { Listen = "http://127.0.0.1:0", Data = Data, Sysfs = Host.SysfsRoot, Proc = Host.ProcRoot }));
         await _app.StartAsync();
         Url = new Uri(_app.Urls.First());
-        Client = new HttpClient { BaseAddress = Url };
+        Client = new HttpClient(new ContractHandler()) { BaseAddress = Url };
         Client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", (await File.ReadAllTextAsync(Path.Combine(Data, "admin.token"))).Trim());
         Client.DefaultRequestHeaders.Add("Prefer", "wait=30");
     }

@@ -189,7 +189,7 @@ public sealed class IdempotencyTests : IAsyncLifetime
 
     private async Task<Seen> SendAsync(string path, string body, string key, string? prefer = "wait=30")
     {
-        using var client = new HttpClient { BaseAddress = _hub.Url };
+        using var client = new HttpClient(new ContractHandler()) { BaseAddress = _hub.Url };
         client.DefaultRequestHeaders.Authorization = _hub.Client.DefaultRequestHeaders.Authorization;
         using var request = new HttpRequestMessage(HttpMethod.Post, path) { Content = new StringContent(body, Encoding.UTF8, "application/json") };
         request.Headers.TryAddWithoutValidation("Idempotency-Key", key);
